@@ -1,0 +1,69 @@
+"""Opening the store: a Redis or Valkey server behind ``REDIS_URL``, or the embedded one's Unix socket.
+
+redis-py's own retries are off: a retried command that is not idempotent may do its work twice, so whoever
+may safely try again does it itself, in the open.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import redis.asyncio as redis_asyncio
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, ClusterDownError, ConnectionError, ReadOnlyError, TimeoutError
+
+Redis = redis_asyncio.Redis
+
+TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, ClusterDownError, OSError)
+"""What a store that is down, restarting, loading or failing over raises. Nothing is known to have happened."""
+
+
+class StoreDown(Exception):
+    """The store did not take it. Nothing that was to be stored may be acknowledged to anybody."""
+
+
+class StoreUrlError(ValueError):
+    """REDIS_URL cannot be used; the message says what to write."""
+
+
+def open_store(url: str, *, max_connections: int = 64) -> Redis:
+    """A client for ``url``: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://host:26379[,host…]/name``
+    or ``redis+cluster://host:port``. Connects on first use. Raises StoreUrlError.
+    """
+    scheme = urlsplit(url).scheme
+    retry = Retry(NoBackoff(), 0)
+    options: dict[str, Any] = {"retry": retry, "health_check_interval": 0}
+    if scheme in ("redis", "rediss", "unix"):
+        pool = redis_asyncio.BlockingConnectionPool.from_url(
+            url, max_connections=max_connections, timeout=30, **options
+        )
+        return redis_asyncio.Redis.from_pool(pool)
+    if scheme == "redis+sentinel":
+        return _sentinel(url, options)
+    if scheme in ("redis+cluster", "rediss+cluster"):
+        plain = url.replace("+cluster", "", 1)
+        return cast("Redis", redis_asyncio.RedisCluster.from_url(plain))
+    raise StoreUrlError(
+        f"REDIS_URL starts with {scheme or 'no scheme'!r}. Write redis://host:6379/0, rediss://…, unix:///path, "
+        "redis+sentinel://host:26379/mymaster or redis+cluster://host:6379."
+    )
+
+
+def _sentinel(url: str, options: dict[str, Any]) -> Redis:
+    parts = urlsplit(url)
+    hosts: list[tuple[str, int]] = []
+    for item in parts.netloc.rpartition("@")[2].split(","):
+        host, _, port = item.partition(":")
+        hosts.append((host, int(port or 26379)))
+    name = parts.path.strip("/")
+    if not name:
+        raise StoreUrlError("A Sentinel URL ends in the name of its master: redis+sentinel://host:26379/mymaster")
+    query = parse_qs(parts.query)
+    if parts.password:
+        options["password"] = parts.password
+    if "db" in query:
+        options["db"] = int(query["db"][0])
+    return cast("Redis", Sentinel(hosts).master_for(name, **options))
