@@ -1,0 +1,55 @@
+"""Fixtures for all tests: one real store per session, emptied before each test, and a clock to turn by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+# The tests share helpers (tests.servers, tests.fakes), also where pytest is not started as `python -m pytest`.
+if (root := str(Path(__file__).parent.parent)) not in sys.path:
+    sys.path.insert(0, root)
+
+from core.store import Redis, open_store
+from tests.servers.store import ValkeyServer
+
+
+class FakeClock:
+    """Time that stands still until it is told to go on, in Unix milliseconds."""
+
+    def __init__(self, at_ms: int = 1_800_000_000_000) -> None:
+        self.at_ms = at_ms
+
+    def now_ms(self) -> int:
+        """The time it shows."""
+        return self.at_ms
+
+    def advance(self, by_ms: int) -> None:
+        """Go on by ``by_ms``."""
+        self.at_ms += by_ms
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the session's store."""
+    server = ValkeyServer(tmp_path_factory.mktemp("store"), appendonly=False)
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Redis]:
+    """A client of the session's store, which is empty at first."""
+    client = open_store(store_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock to turn by hand."""
+    return FakeClock()
