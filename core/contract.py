@@ -15,7 +15,6 @@ import msgspec
 from core.model import (
     AccountId,
     Author,
-    FileRef,
     NativeId,
     PlatformEvent,
     PlatformId,

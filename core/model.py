@@ -150,6 +150,8 @@ class MessageNew(Event, tag="new", frozen=True, array_like=True, kw_only=True):
     """The platform says that a bot or another bridge posted it."""
     room_title: str = ""
     """The room's name for people; the host fills it in for commands."""
+    platform_title: str = ""
+    """The platform's name for people; the host fills it in for commands."""
 
 
 class MessageEdited(Event, tag="edited", frozen=True, array_like=True, kw_only=True):
@@ -216,6 +218,8 @@ class BotAdded(Event, tag="bot_added", frozen=True, array_like=True, kw_only=Tru
     by: Author | None = None
     greet: bool = True
     """False where we came back by ourselves (a rejoin)."""
+    platform_title: str = ""
+    """The platform's name for people; the host fills it in."""
 
 
 class BotRemoved(Event, tag="bot_removed", frozen=True, array_like=True, kw_only=True):

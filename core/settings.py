@@ -29,12 +29,12 @@ def default_data_dir() -> str:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of a process. Durations end in their unit."""
 
-    data_dir: Annotated[str, Doc(description="Folder of the embedded store and the secret key")] = (
-        msgspec.field(default_factory=default_data_dir)
+    data_dir: Annotated[str, Doc(description="Folder of the embedded store and the secret key")] = msgspec.field(
+        default_factory=default_data_dir
     )
-    redis_url: Annotated[
-        str, Doc(description="Store shared by all processes; empty: the embedded one in data_dir")
-    ] = ""
+    redis_url: Annotated[str, Doc(description="Store shared by all processes; empty: the embedded one in data_dir")] = (
+        ""
+    )
     secret_key: Annotated[str, Doc(description="Signs links, keys hashes and encrypts tokens; 32+ characters")] = ""
     host: Annotated[str, Doc(description="Address the web server listens on")] = "127.0.0.1"
     port: Annotated[int, Doc(description="Port the web server listens on", ge=0, le=65535)] = 8080
@@ -58,19 +58,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     manage_ttl_s: Annotated[int, Doc(description="Life of an unopened manage link")] = 900
     session_ttl_s: Annotated[int, Doc(description="Life of a signed-in portal session")] = 43_200
 
-    shards: Annotated[int, Doc(description="Shards of the relay; fixed when the store is first used", ge=1, le=256)] = 16
-    lease_ms: Annotated[int, Doc(description="Life of a process's hold on a shard or account", ge=500)] = 5_000
-    aof_fsync: Annotated[Literal["everysec", "always"], Doc(description="Embedded store: when writes reach the disk")] = (
-        "everysec"
+    shards: Annotated[int, Doc(description="Shards of the relay; fixed when the store is first used", ge=1, le=256)] = (
+        16
     )
+    lease_ms: Annotated[int, Doc(description="Life of a process's hold on a shard or account", ge=500)] = 5_000
+    aof_fsync: Annotated[
+        Literal["everysec", "always"], Doc(description="Embedded store: when writes reach the disk")
+    ] = "everysec"
     batch: Annotated[int, Doc(description="Most entries handled in one step", ge=1, le=1000)] = 200
     dedup_ttl_s: Annotated[int, Doc(description="How long a redelivered event is recognised")] = 93_600
     id_map_days: Annotated[int, Doc(description="How long edits, deletions, replies and reactions work", ge=1)] = 30
-    max_waiting_per_room: Annotated[int, Doc(description="Messages that may wait for one room", ge=100)] = 1_000_000
     max_attempts: Annotated[int, Doc(description="Crashes on one entry before it is set aside", ge=1)] = 8
     send_timeout_s: Annotated[float, Doc(description="Longest a post may take before its fate is uncertain")] = 30.0
     on_uncertain: Annotated[
-        Literal["resend", "drop"], Doc(description="A post whose fate nobody knows and nothing can tell: send again or not")
+        Literal["resend", "drop"],
+        Doc(description="A post whose fate nobody knows and nothing can tell: send again or not"),
     ] = "resend"
     notice_after_s: Annotated[int, Doc(description="Waiting time after which the room is told")] = 60
     max_parts: Annotated[int, Doc(description="Most posts one message is split into", ge=1)] = 8
@@ -80,7 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     echo_repeats: Annotated[int, Doc(description="Same text from one author back in a row that counts as an echo")] = 5
     echo_window_s: Annotated[int, Doc(description="Window of the echo breaker")] = 60
     room_rate_per_s: Annotated[float, Doc(description="Messages per second a room may bring in; 0: no limit")] = 0.0
-    author_rate_per_s: Annotated[float, Doc(description="Messages per second one author may bring in; 0: no limit")] = 0.0
+    author_rate_per_s: Annotated[float, Doc(description="Messages per second one author may bring in; 0: no limit")] = (
+        0.0
+    )
 
 
 ALIASES = {"REDIS_URL": "redis_url", "SECRET_KEY": "secret_key", "PORT": "port"}

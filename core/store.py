@@ -29,6 +29,12 @@ class StoreUrlError(ValueError):
     """REDIS_URL cannot be used; the message says what to write."""
 
 
+async def entries(store: Redis, name: str, after: int, count: int) -> list[tuple[int, bytes]]:
+    """Entries of a journal's stream after an id, oldest first: ``(id, record)``."""
+    rows: Any = await store.xrange(name, min=f"{after + 1}-0", count=count)
+    return [(int(row_id.partition(b"-")[0]), fields[b"e"]) for row_id, fields in rows]
+
+
 def open_store(url: str, *, max_connections: int = 64) -> Redis:
     """A client for ``url``: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://host:26379[,host…]/name``
     or ``redis+cluster://host:port``. Connects on first use. Raises StoreUrlError.
