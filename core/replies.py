@@ -426,6 +426,11 @@ def echo_stopped(prefix: str, author: str, ttl_s: float) -> str:
     )
 
 
+def too_fast(author: str) -> str:
+    """Somebody says more than the operator lets through."""
+    return f"{_name(author)} is too fast for me: some of that is not relayed. Say it again more slowly."
+
+
 def history_gap(other: str) -> str:
     """The platform no longer had everything that was said while the bot was away."""
     return f"I was away from {_name(other)} for too long: some of what was said there meanwhile is missing here."

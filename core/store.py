@@ -6,16 +6,21 @@ may safely try again does it itself, in the open.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import redis.asyncio as redis_asyncio
+import structlog
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ClusterDownError, ConnectionError, ReadOnlyError, TimeoutError
 
 Redis = redis_asyncio.Redis
+log = structlog.get_logger()
+RETRY_S = 0.2
 
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, ClusterDownError, OSError)
 """What a store that is down, restarting, loading or failing over raises. Nothing is known to have happened."""
@@ -27,6 +32,24 @@ class StoreDown(Exception):
 
 class StoreUrlError(ValueError):
     """REDIS_URL cannot be used; the message says what to write."""
+
+
+Result = TypeVar("Result")
+
+
+async def insist(attempt: Callable[..., Awaitable[Result]], *args: Any) -> Result:
+    """Do something that may safely be done twice, as often as it takes until the store has answered."""
+    while True:
+        try:
+            return await attempt(*args)
+        except (*TRANSIENT, StoreDown) as error:
+            log.debug("the store does not answer; trying again", error=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+async def as_awaitable(command: Any) -> Any:
+    """Await a command whose type says that it may not be awaitable."""
+    return await command
 
 
 async def entries(store: Redis, name: str, after: int, count: int) -> list[tuple[int, bytes]]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
-
-# The tests share helpers (tests.servers, tests.fakes), also where pytest is not started as `python -m pytest`.
-if (root := str(Path(__file__).parent.parent)) not in sys.path:
-    sys.path.insert(0, root)
 
 from core.store import Redis, open_store
 from tests.servers.store import ValkeyServer

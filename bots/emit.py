@@ -1,0 +1,107 @@
+"""An adapter's way into the relay: completes what the core needs to know, and passes it on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from core.command_language import looks_like_command
+from core.contract import Adapter, AdapterError, Members, Platform
+from core.deps import Deps
+from core.model import BotAdded, MessageEdited, MessageNew, PlatformEvent, RoomId, RoomMoved, Text
+from core.store import StoreDown
+
+log = structlog.get_logger()
+
+MEMBER_PATIENCE_S = 5.0
+MOVE_RETRY_S = 0.1
+CUT = " … (cut)"
+
+
+class AccountEmit:
+    """Implements :class:`core.contract.Emit` for one account."""
+
+    def __init__(self, adapter: Adapter, platform: Platform, deps: Deps) -> None:
+        self._adapter = adapter
+        self._platform = platform
+        self._deps = deps
+        self._prefix = deps.settings.prefix
+        self._max_chars = deps.settings.max_text_chars
+        self.gate = deps.ingest.gate(redelivers=platform.redelivers)
+        self.on_online: Callable[[], None] = lambda: None
+        self.why_offline = "connecting"
+        """Empty while the account can post."""
+
+    def __call__(self, event: PlatformEvent) -> None:
+        """Take an event in (see the contract)."""
+        kind = type(event)
+        if kind is MessageNew:
+            self._message(event)  # type: ignore[arg-type]
+        elif isinstance(event, MessageEdited) and len(event.text.plain) > self._max_chars:
+            self.gate.put(replace(event, text=self._cut(event.text)))
+        elif isinstance(event, BotAdded):
+            self.gate.put(replace(event, platform_title=self._platform.title))
+        elif isinstance(event, RoomMoved):
+            self.gate.put(event, ready=self._point(event), rooms=(event.room, event.to))
+        else:
+            self.gate.put(event)
+
+    def _message(self, event: MessageNew) -> None:
+        plain = event.text.plain
+        if len(plain) > self._max_chars:
+            event = replace(event, text=self._cut(event.text))
+        if not looks_like_command(plain, self._prefix):
+            self.gate.put(event)
+            return
+        event = replace(event, room_title=self._title(event.room), platform_title=self._platform.title)
+        if isinstance(self._adapter, Members) and not event.author.role:
+            self.gate.put(event, ready=self._with_role(event, self._adapter))
+        else:
+            self.gate.put(event)
+
+    def _cut(self, text: Text) -> Text:
+        from core.text.split import truncate
+
+        return truncate(text, self._max_chars, CUT)
+
+    def _title(self, room: RoomId) -> str:
+        return self._adapter.room_info(room).title
+
+    async def _with_role(self, event: MessageNew, members: Members) -> MessageNew:
+        """Ask the platform whether the author of a command runs the room, as of now."""
+        try:
+            async with asyncio.timeout(MEMBER_PATIENCE_S):
+                is_admin = await members.is_admin(event.room, event.author.id)
+        except (AdapterError, TimeoutError) as error:
+            log.info("the platform does not say who runs the room", account=self._adapter.account, error=str(error))
+            return event
+        return replace(event, author=replace(event.author, role="admin" if is_admin else "member"))
+
+    async def _point(self, event: RoomMoved) -> RoomMoved:
+        while True:
+            try:
+                await self._deps.ingest.point(event.to, event.room)
+            except StoreDown:
+                await asyncio.sleep(MOVE_RETRY_S)
+            else:
+                return event
+
+    async def accepted(self) -> None:
+        """Return when all that was emitted is durable. Raises StoreDown."""
+        await self.gate.accepted()
+
+    def online(self) -> None:
+        """The account can post."""
+        if self.why_offline:
+            log.info("account is online", account=self._adapter.account)
+        self.why_offline = ""
+        self.on_online()
+
+    def offline(self, reason: str) -> None:
+        """The account cannot post for now."""
+        if not self.why_offline or self.why_offline == "connecting":
+            log.warning("account is offline", account=self._adapter.account, reason=reason)
+        self.why_offline = reason or "offline"

@@ -1,0 +1,67 @@
+"""The id map: what a message became in each room, so that edits, deletions, replies and reactions find it.
+
+It lives in the store, in one hash per room and week, with a life of ``id_map_days``; nothing is kept in memory.
+A lookup asks every week that is still alive in one round trip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from core import keys
+from core.model import MessageId, NativeId, RoomId, account_of, message_id
+from core.store import Redis
+from core.wire import Posted, decode_posted, encode
+
+BUCKET_MS = 7 * 86_400_000
+
+
+class IdMap:
+    """Reads the id map of any account; writing is part of completing a post (see :meth:`fields`)."""
+
+    def __init__(self, store: Redis, days: int) -> None:
+        self._store = store
+        self._buckets = math.ceil(days / 7) + 1
+        self.life_s = (days + 7) * 86_400
+
+    def key(self, room: RoomId, now_ms: int) -> str:
+        """The hash that a post made now goes into."""
+        return keys.ids(keys.account_tag(account_of(room)), room, now_ms // BUCKET_MS)
+
+    @staticmethod
+    def fields(message: MessageId, posted: Posted) -> list[Any]:
+        """Fields and values that record a post: both ways."""
+        values: list[Any] = ["m" + message, encode(posted)]
+        for native in posted.natives:
+            values += ("n" + native, message)
+        return values
+
+    async def _newest(self, asked: Iterable[tuple[RoomId, str]], now_ms: int) -> list[bytes | None]:
+        asked = list(asked)
+        if not asked:
+            return []
+        week = now_ms // BUCKET_MS
+        pipeline = self._store.pipeline(transaction=False)
+        for room, field in asked:
+            tag = keys.account_tag(account_of(room))
+            for bucket in range(week, week - self._buckets, -1):
+                pipeline.hget(keys.ids(tag, room, bucket), field)
+        found = await pipeline.execute()
+        rows = (found[i : i + self._buckets] for i in range(0, len(found), self._buckets))
+        return [next((value for value in row if value is not None), None) for row in rows]
+
+    async def posted(self, asked: Iterable[tuple[RoomId, MessageId]], now_ms: int) -> list[Posted | None]:
+        """What each message became in each room."""
+        found = await self._newest(((room, "m" + message) for room, message in asked), now_ms)
+        return [decode_posted(value) if value else None for value in found]
+
+    async def messages(self, asked: Iterable[tuple[RoomId, NativeId]], now_ms: int) -> list[tuple[MessageId, bool]]:
+        """The message behind each native id in each room, and whether it is one that we posted there."""
+        asked = list(asked)
+        found = await self._newest(((room, "n" + native) for room, native in asked), now_ms)
+        return [
+            (MessageId(value.decode()), True) if value else (message_id(room, native), False)
+            for (room, native), value in zip(asked, found, strict=True)
+        ]

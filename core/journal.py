@@ -1,0 +1,244 @@
+"""Journals: durable queues with one owner, the only way from one part of the relay to the next.
+
+A journal's entries are numbered 1, 2, 3 … by the script that appends them. Its owner holds a lease with an
+epoch, reads the entries in order, and takes them out when they are done; a new owner finds all that is left.
+Because the numbers have no gaps, an appender in the owner's own process may hand entries over in memory after
+the append is confirmed: whatever does not follow on directly is read from the store instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from core import keys
+from core.scripts import Script
+from core.settings import Settings
+from core.store import TRANSIENT, Redis, entries, insist
+
+Record = TypeVar("Record")
+
+HAND_OVER_MAX = 2_000
+"""Entries kept in memory per journal; what comes beyond is read from the store when its turn comes."""
+
+
+class LeaseLost(Exception):
+    """Somebody else owns the journal now, or may soon: stop at once, finish nothing."""
+
+
+class Tail(Generic[Record]):
+    """The owner's view of one journal."""
+
+    def __init__(self, tag: str, decode: Callable[[bytes], Record]) -> None:
+        self.tag = tag
+        self.decode = decode
+        self.epoch = 0
+        self.marked = 0
+        """Entries up to this id were appended by this process, which marked them as under way in the same step."""
+        self.newest = 0
+        """Newest id known to be in the store."""
+        self._end = 0
+        """Every entry up to this id was handed to the reader or lies in ``_items``."""
+        self._items: deque[tuple[int, Record]] = deque()
+        self._behind = True
+        self._reading = False
+        self._wake = asyncio.Event()
+        self._valid_until = 0.0
+        self._renewed = asyncio.Event()
+        self.lost = False
+
+    def held(self) -> bool:
+        """Whether the lease is certainly ours now, by the monotonic clock."""
+        return not self.lost and time.monotonic() < self._valid_until
+
+    async def sure(self) -> None:
+        """Return when the lease is certainly ours: at once, or (the store was away) when it was renewed.
+
+        Raises LeaseLost when somebody else has it.
+        """
+        while not self.held():
+            if self.lost:
+                raise LeaseLost(self.tag)
+            self._renewed.clear()
+            await self._renewed.wait()
+
+    def offer(self, before: int, records: Sequence[tuple[int, Record]]) -> None:
+        """Hand over entries that were appended after the entry ``before``."""
+        if not records:
+            return
+        self.newest = max(self.newest, records[-1][0])
+        if before == self._end and not self._reading and not self._behind and len(self._items) < HAND_OVER_MAX:
+            self._items.extend(records)
+            self._end = records[-1][0]
+        elif records[-1][0] > self._end:
+            self._behind = True
+        self._wake.set()
+
+    def poke(self, newest: int = 0) -> None:
+        """Somebody else appended, or may have."""
+        self.newest = max(self.newest, newest)
+        if newest == 0 or newest > self._end:
+            self._behind = True
+            self._wake.set()
+
+    def leased(self, epoch: int, newest: int, valid_until: float) -> None:
+        """The lease was taken or renewed."""
+        self.epoch = epoch
+        self._valid_until = valid_until
+        self._renewed.set()
+        if newest > self._end:
+            self.poke(newest)
+
+    def lose(self) -> None:
+        """The lease is gone; the reader is told."""
+        self.lost = True
+        self._wake.set()
+        self._renewed.set()
+
+    def ready(self) -> bool:
+        """Whether :meth:`read` would return without waiting for an append."""
+        return bool(self._items) or self._behind
+
+    async def wait(self) -> None:
+        """Return when there may be something to read. Raises LeaseLost."""
+        while not self.ready():
+            self._wake.clear()
+            if self.lost:
+                raise LeaseLost(self.tag)
+            await self._wake.wait()
+
+    async def read(self, store: Redis, count: int) -> list[tuple[int, Record]]:
+        """The next ``count`` entries at most, oldest first; none if there are none yet. Raises LeaseLost."""
+        await self.sure()
+        items = self._items
+        if items:
+            return [items.popleft() for _ in range(min(count, len(items)))]
+        if not self._behind:
+            return []
+        self._behind, self._reading = False, True
+        known = self.newest
+        try:
+            rows = await insist(entries, store, keys.stream(self.tag), self._end, count)
+        except BaseException:
+            self._behind = True
+            raise
+        finally:
+            self._reading = False
+        found = [(entry, self.decode(record)) for entry, record in rows]
+        if found:
+            self._end = found[-1][0]
+        if len(found) == count:
+            self._behind = True
+        else:
+            self._end = max(self._end, known)
+        return found
+
+
+class Journals:
+    """All journals as one process sees them: appends to any, owns some."""
+
+    def __init__(self, store: Redis, settings: Settings, process: str) -> None:
+        self.store = store
+        self.settings = settings
+        self.process = process
+        self._tails: dict[str, Tail[Any]] = {}
+        self._append = Script(store, "append")
+        self._lease = Script(store, "lease")
+        self._release = Script(store, "release")
+
+    def tail(self, tag: str) -> Tail[Any] | None:
+        """The tail of a journal that this process owns."""
+        return self._tails.get(tag)
+
+    async def take(self, tag: str, decode: Callable[[bytes], Record]) -> Tail[Record] | None:
+        """Take a journal's lease; None if another process has it."""
+        tail: Tail[Record] = Tail(tag, decode)
+        if not await self._hold(tail, ""):
+            return None
+        self._tails[tag] = tail
+        return tail
+
+    async def _hold(self, tail: Tail[Any], epoch: int | str) -> bool:
+        life_ms = self.settings.lease_ms
+        valid_until = time.monotonic() + life_ms * 0.8 / 1000
+        tag = tail.tag
+        got, newest = await self._lease(
+            [keys.lease(tag), keys.epoch(tag), keys.seq(tag)], [self.process, life_ms, epoch]
+        )
+        if not got:
+            return False
+        tail.leased(got, newest, valid_until)
+        return True
+
+    async def release(self, tail: Tail[Any]) -> None:
+        """Give a lease back, so that the next owner need not wait for its end."""
+        if self._tails.get(tail.tag) is tail:
+            del self._tails[tail.tag]
+        if not tail.lost:
+            tail.lose()
+            await self._release([keys.lease(tail.tag), keys.epoch(tail.tag)], [self.process, tail.epoch])
+
+    async def keep(self) -> None:
+        """Renew every lease and follow wake-ups, for as long as the process lives."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._renew())
+            tasks.create_task(self._follow_wakeups())
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.lease_ms / 4000)
+            tails = [t for t in self._tails.values() if not t.lost]
+            kept = await asyncio.gather(*(self._hold(t, t.epoch) for t in tails), return_exceptions=True)
+            for tail, result in zip(tails, kept, strict=True):
+                if result is False:
+                    tail.lose()
+                elif isinstance(result, BaseException) and not isinstance(result, TRANSIENT):
+                    raise result
+
+    async def _follow_wakeups(self) -> None:
+        while True:
+            try:
+                async with self.store.pubsub() as channel:
+                    await channel.subscribe(keys.wake_channel(self.process))
+                    for tail in self._tails.values():
+                        tail.poke()
+                    async for message in channel.listen():
+                        if message["type"] == "message" and (woken := self._tails.get(message["data"].decode())):
+                            woken.poke()
+            except TRANSIENT:
+                await asyncio.sleep(0.2)
+
+    async def append(self, tag: str, source: str, source_epoch: int, records: Sequence[tuple[int, bytes, Any]]) -> None:
+        """Append ``(ordinal in the source, encoded, decoded)`` records to a journal, each once.
+
+        Ordinals grow within a source. Tries until the store has answered. Raises LeaseLost when the source
+        changed hands.
+        """
+        tail = self._tails.get(tag)
+        owner = tail if tail and not tail.lost else None
+        args: list[Any] = [
+            self.process,
+            source,
+            source_epoch,
+            owner.epoch if owner else "",
+            keys.wake_channel(""),
+            tag,
+        ]
+        for ordinal, encoded, _ in records:
+            args += (ordinal, encoded)
+        names = [
+            keys.stream(tag), keys.seq(tag), keys.sources(tag), keys.lease(tag), keys.epoch(tag), keys.under_way(tag),
+        ]  # fmt: skip
+        result = await insist(self._append, names, args)
+        if result == -1:
+            raise LeaseLost(source)
+        if tail:
+            if tail is owner:
+                tail.marked = max(tail.marked, *result[1:])
+            new = [(entry, record[2]) for entry, record in zip(result[1:], records, strict=True) if entry]
+            tail.offer(result[0], new)
+            if len(new) < len(records):
+                tail.poke()

@@ -1,0 +1,39 @@
+"""Which processes of a kind are alive, and who should have what: an even share that moves when they come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from core.store import Redis
+
+Thing = TypeVar("Thing")
+
+
+class Membership:
+    """This process among its like (all relays, or all bot hosts), by a sorted set in the store."""
+
+    def __init__(self, store: Redis, key: str, process: str, life_ms: int) -> None:
+        self._store = store
+        self._key = key
+        self._process = process
+        self._life_ms = life_ms
+
+    async def beat(self, now_ms: int) -> list[str]:
+        """Say that this process is alive; returns all that are, in order."""
+        pipeline = self._store.pipeline(transaction=False)
+        pipeline.zadd(self._key, {self._process: now_ms + self._life_ms})
+        pipeline.zremrangebyscore(self._key, "-inf", now_ms - self._life_ms)
+        pipeline.zrangebyscore(self._key, now_ms, "+inf")
+        found = await pipeline.execute()
+        return sorted(member.decode() for member in found[-1])
+
+    async def leave(self) -> None:
+        """This process takes part no more."""
+        await self._store.zrem(self._key, self._process)
+
+    def share(self, things: Sequence[Thing], members: Sequence[str]) -> list[Thing]:
+        """What this process should have: every n-th of ``things``."""
+        if self._process not in members:
+            return list(things)
+        return list(things[members.index(self._process) :: len(members)])

@@ -1,0 +1,316 @@
+"""One shard of the relay: reads its inbox in order, answers commands, and appends to the outboxes.
+
+A batch's deliveries are appended before the batch is taken out of the inbox, and every append is done once however
+often it is repeated, so a crash anywhere only means that some of the work is done again without effect. A change of
+rooms and tubes is stored after everything before it was appended: a new owner skips all up to the last change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from core import keys, replies
+from core.command_language import looks_like_command, parse_command
+from core.commander import Asked, Commander
+from core.connecting import Connector
+from core.deps import Deps
+from core.ingest import Gate
+from core.journal import LeaseLost, Tail
+from core.model import (
+    BotAdded,
+    BotRemoved,
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessageNew,
+    NativeId,
+    Reaction,
+    RoomId,
+    RoomMoved,
+    RoomRenamed,
+)
+from core.outgoing import Change, Outgoing
+from core.pinging import Pinger
+from core.router import Known, KnownIds, Router
+from core.scripts import Script
+from core.step import Step
+from core.store import TRANSIENT, StoreDown, insist
+from core.topology import Topology
+from core.wire import (
+    Act,
+    Adopt,
+    ConnectAsked,
+    DeadLetter,
+    HandOver,
+    Incoming,
+    Pong,
+    RoomState,
+    Tell,
+    decode_room,
+    decode_tube,
+    encode,
+)
+
+log = structlog.get_logger()
+
+ACT_REPLY_LIFE_S = 60
+TRIM_EVERY = 1_000
+"""Done entries that may lie in the inbox while there is more to do."""
+
+
+class Shard:
+    """The owner of one shard; lives until its lease or its process ends, or something goes wrong."""
+
+    def __init__(self, index: int, tail: Tail[Incoming], deps: Deps, gate: Gate) -> None:
+        self.index = index
+        self.tail = tail
+        self._deps = deps
+        self._store = deps.store
+        self._tag = keys.shard_tag(index)
+        self._prefix = deps.settings.prefix
+        self._apply = Script(deps.store, "apply")
+        self._trim = Script(deps.store, "trim")
+        self._pinger = Pinger(gate)
+        self._done = 0
+        self._trimmed = 0
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises LeaseLost, StoreDown and what the store raises: load the shard anew."""
+        try:
+            await self._load()
+            while True:
+                entries = await self.tail.read(self._store, self._deps.settings.batch)
+                if entries and entries[0][0] <= self._done:
+                    entries = [(entry, event) for entry, event in entries if entry > self._done]
+                if entries:
+                    await self._handle(entries)
+                if not self.tail.ready():
+                    await self._trim_done()
+                    await self.tail.wait()
+                elif self._done - self._trimmed >= TRIM_EVERY:
+                    await self._trim_done()
+        finally:
+            self._pinger.stop()
+
+    async def _load(self) -> None:
+        tag, store = self._tag, self._store
+        pipeline = store.pipeline(transaction=False)
+        pipeline.hvals(keys.rooms(tag))
+        pipeline.hvals(keys.tubes(tag))
+        pipeline.hgetall(keys.moved(tag))
+        pipeline.get(keys.applied(tag))
+        rooms, tubes, moved, applied = await pipeline.execute()
+        self._done = int(applied or 0)
+        self.topology = Topology(map(decode_room, rooms), map(decode_tube, tubes))
+        leaving = {RoomId(room.decode()) for room, where in moved.items() if where == b"*"}
+        self._router = Router(self.topology, self._deps.settings)
+        self._connector = Connector(self.index, self.topology, self._deps, leaving)
+        self._commander = Commander(self.topology, self._router, self._connector, self._pinger, self._deps)
+
+    # --- a batch
+
+    async def _handle(self, entries: list[tuple[int, Incoming]]) -> None:
+        now_ms = self._deps.now_ms()
+        known = await self._look_up(entries, now_ms)
+        out = Outgoing()
+        for entry, event in entries:
+            try:
+                if isinstance(event, MessageNew) and not self._is_command(event):
+                    out.begin(entry)
+                    refusal = self._router.route(event, known, out, now_ms)
+                    if refusal:
+                        self._refuse(event, refusal, out)
+                elif isinstance(event, Event) and not isinstance(
+                    event, (MessageNew, BotAdded, BotRemoved, RoomMoved, RoomRenamed)
+                ):
+                    out.begin(entry)
+                    self._router.route(event, known, out, now_ms)
+                else:
+                    await self._append(out)
+                    out = Outgoing()
+                    step = Step(entry, self.topology, now_ms)
+                    await self._special(event, step)
+                    await self._commit(step)
+            except (LeaseLost, StoreDown, *TRANSIENT):
+                raise
+            except Exception:  # noqa: BLE001 - one bad entry must not stop the rest
+                await self._crashed(entry, event, out)
+        await self._append(out)
+        self._done = entries[-1][0]
+
+    def _is_command(self, event: MessageNew) -> bool:
+        return looks_like_command(event.text.plain, self._prefix) and not event.bridged
+
+    async def _look_up(self, entries: list[tuple[int, Incoming]], now_ms: int) -> KnownIds:
+        """What the native ids that a batch refers to stand for, in one round trip."""
+        asked: list[tuple[RoomId, NativeId]] = []
+        for _, event in entries:
+            if isinstance(event, MessageNew):
+                if event.reply_to:
+                    asked.append((event.room, event.reply_to.native))
+                if event.thread:
+                    asked.append((event.room, event.thread))
+            elif isinstance(event, (MessageEdited, MessageDeleted, Reaction)):
+                asked.append((event.room, event.target))
+        if not asked:
+            return {}
+        found = await insist(self._deps.ids.messages, asked, now_ms)
+        return {ids: Known(*known) for ids, known in zip(asked, found, strict=True)}
+
+    async def _append(self, out: Outgoing) -> None:
+        if not out.by_tag:
+            return
+        await self.tail.sure()
+        epoch = self.tail.epoch
+        if len(out.by_tag) == 1:
+            for tag, records in out.by_tag.items():
+                await self._deps.journals.append(tag, self._tag, epoch, records)
+            return
+        await asyncio.gather(
+            *(self._deps.journals.append(tag, self._tag, epoch, records) for tag, records in out.by_tag.items())
+        )
+
+    async def _trim_done(self) -> None:
+        if self._done > self._trimmed:
+            names = [keys.stream(self._tag), keys.epoch(self._tag)]
+            args = [self.tail.epoch, f"{self._done + 1}-0"]
+            if await insist(self._trim, names, args) == -1:
+                raise LeaseLost(self._tag)
+            self._trimmed = self._done
+
+    def _refuse(self, event: MessageNew, refusal: str, out: Outgoing) -> None:
+        key = (event.room, event.author.id, refusal)
+        if self._router.first_refusal(key, self._deps.now_ms()):
+            name = event.author.name
+            settings = self._deps.settings
+            if refusal == "echo":
+                out.tell(replies.echo_stopped(self._prefix, name, settings.echo_window_s), event.room)
+            else:
+                out.tell(replies.too_fast(name), event.room)
+
+    # --- what changes rooms and tubes
+
+    async def _special(self, event: Incoming, step: Step) -> None:
+        """Commands, and everything else that is not simply relayed."""
+        if isinstance(event, MessageNew):
+            await self._command(event, step)
+        elif isinstance(event, Act):
+            await self._act(event, step)
+        elif isinstance(event, ConnectAsked):
+            await self._connector.connect(event, step)
+        elif isinstance(event, HandOver):
+            self._connector.hand_over(event, step)
+        elif isinstance(event, Adopt):
+            await self._connector.adopt(event, step)
+        elif isinstance(event, Tell):
+            step.out.tell(event.text, event.room)
+        elif isinstance(event, Pong):
+            self._pinger.answered(event)
+        else:
+            self._room_event(event, step)
+
+    async def _command(self, event: MessageNew, step: Step) -> None:
+        command = parse_command(event.text.plain, self._prefix, slash=True)
+        if command is None:
+            known = await self._look_up([(step.entry, event)], step.now_ms)
+            self._router.route(event, known, step.out, step.now_ms)
+            return
+        self._know(event.room, event.room_title, event.platform_title, step)
+        await self._commander.message(step, event.room, event.author, command)
+
+    async def _act(self, act: Act, step: Step) -> None:
+        self._know(act.room, act.title, act.platform_title, step)
+        asked = Asked(step, act.room, act.name, act.argument, act.actor, act.person, act.is_admin, act.id)
+        await self._commander.carry_out(asked)
+
+    def _know(self, room: RoomId, title: str, platform_title: str, step: Step) -> None:
+        """Remember a room under its present name."""
+        state = self.topology.rooms.get(room)
+        if state is None:
+            step.put_room(RoomState(room, title or room.partition("/")[2], platform_title))
+        elif title and (state.title, state.platform_title) != (title, platform_title or state.platform_title):
+            step.put_room(replace(state, title=title, platform_title=platform_title or state.platform_title))
+
+    def _room_event(self, event: Incoming, step: Step) -> None:
+        room = event.room
+        state = self.topology.rooms.get(room)
+        if isinstance(event, BotAdded):
+            self._know(room, event.title, event.platform_title, step)
+            if state and state.away:
+                step.put_room(replace(self.topology.rooms[room], away=""))
+                step.out.tell(replies.bot_back(state.label()), *self._neighbours(room))
+            if event.greet:
+                step.out.tell(replies.hello(self._prefix), room)
+        elif isinstance(event, BotRemoved) and state and not state.away:
+            reason = event.reason or "the bot is not there"
+            step.put_room(replace(state, away=reason))
+            step.log("removed", room, "", reason)
+            step.out.tell(replies.bot_removed(self._prefix, state.label(), event.reason), *self._neighbours(room))
+        elif isinstance(event, RoomRenamed) and state:
+            step.put_room(replace(state, title=event.title))
+        elif isinstance(event, RoomMoved) and state:
+            self._move(event, step)
+
+    def _neighbours(self, room: RoomId) -> list[RoomId]:
+        return [tube.other(room) for tube in self.topology.tubes_of(room)]
+
+    def _move(self, event: RoomMoved, step: Step) -> None:
+        state, tubes = self.topology.rename(event.room, event.to)
+        step.change.rooms[event.room] = None
+        if state:
+            step.put_room(state)
+        for tube in tubes:
+            step.put_tube(tube)
+        step.log("moved", event.to, "", f"was {event.room}")
+
+    async def _commit(self, step: Step) -> None:
+        await self._append(step.out)
+        if step.change:
+            await self._store_change(step.entry, step.change)
+        for act_id, text in step.replies:
+            pipeline = self._store.pipeline(transaction=True)
+            pipeline.rpush(keys.act_reply(act_id), text)
+            pipeline.expire(keys.act_reply(act_id), ACT_REPLY_LIFE_S)
+            await pipeline.execute()
+
+    async def _store_change(self, entry: int, change: Change) -> None:
+        tag = self._tag
+        names = [
+            keys.epoch(tag),
+            keys.applied(tag),
+            keys.rooms(tag),
+            keys.tubes(tag),
+            keys.moved(tag),
+            keys.security_log(tag),
+            keys.stream(tag),
+            keys.seq(tag),
+        ]
+        args: list[Any] = [self.tail.epoch, entry, *change.operations()]
+        if await insist(self._apply, names, args) == -1:
+            raise LeaseLost(tag)
+        if change.barrier:
+            self.tail.poke()
+
+    # --- entries that cannot be handled
+
+    async def _crashed(self, entry: int, event: Incoming, out: Outgoing) -> None:
+        """Count it; give the shard up to be loaded anew, or set the entry aside when that did not help."""
+        attempts = await self._store.hincrby(keys.attempts(self._tag), str(entry), 1)
+        reason = traceback.format_exc(limit=-3)
+        log.error("an entry of the inbox crashed its handler", shard=self.index, entry=entry, attempts=attempts)
+        log.debug("crash", reason=reason)
+        if attempts < self._deps.settings.max_attempts:
+            raise StoreDown(f"entry {entry} of shard {self.index} crashed its handler")
+        letter = DeadLetter(self._deps.now_ms(), event.room, reason.splitlines()[-1], "event", encode(event))
+        pipeline = self._store.pipeline(transaction=True)
+        pipeline.xadd(keys.dead(self._tag), {"e": encode(letter)})
+        pipeline.hdel(keys.attempts(self._tag), str(entry))
+        await pipeline.execute()
+        out.begin(entry)
+        author = event.author.name if isinstance(event, MessageNew) else "somebody"
+        out.tell(replies.dead_letter("the other rooms", author, "", "an error of the bot"), event.room)
