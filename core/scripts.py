@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from core.store import Redis
+from core.store import Redis, command
 
 
 class Script:
@@ -22,6 +22,6 @@ class Script:
     async def __call__(self, keys: list[str], args: list[Any]) -> Any:
         """Run it. Raises what the store raises; nothing is retried."""
         try:
-            return await self._store.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
+            return await command(self._store, "EVALSHA", self._sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await self._store.execute_command("EVAL", self._source, len(keys), *keys, *args)
+            return await command(self._store, "EVAL", self._source, len(keys), *keys, *args)
