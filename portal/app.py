@@ -1,0 +1,82 @@
+"""The web application: routes, and what stands around every one of them."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from core.contract import Webhooks
+from portal import render
+from portal.access import AccessLogger
+from portal.deps import PortalDeps
+from portal.errors import Oops, error_pages
+from portal.forms import DEPS, ForeignForm
+from portal.headers import refuse_coded_bodies, set_headers
+from portal.pages import files, landing, manage, map, portal_link, service
+
+MOST_BODY_BYTES = 1024 * 1024
+"""Largest body of a form or webhook. Uploads, which adapters read as a stream, have caps of their own."""
+
+
+@web.middleware
+async def _refuse_foreign_forms(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ForeignForm:
+        raise Oops(403, "This form is too old, or not ours", "Open the page again and try once more.") from None
+
+
+def make_app(deps: PortalDeps) -> web.Application:
+    """All pages, and the routes of all adapters. Serve it with :func:`make_runner`."""
+    app = web.Application(
+        client_max_size=MOST_BODY_BYTES,
+        middlewares=[error_pages, _refuse_foreign_forms, refuse_coded_bodies],
+    )
+    app[DEPS] = deps
+    render.setup(app, deps.settings.prefix)
+    app.on_response_prepare.append(set_headers)
+    _add_pages(app)
+    _add_adapters(app, deps)
+    return app
+
+
+def _add_pages(app: web.Application) -> None:
+    add = app.router
+    add.add_get("/", landing.landing)
+    add.add_post("/try", landing.make_two)
+    add.add_get("/try/{a}/{b}", landing.two_rooms)
+    add.add_get("/p/{token}", portal_link.portal_page)
+    add.add_get("/p/{token}/qr.svg", portal_link.qr_code)
+    add.add_post("/p/{token}/code", portal_link.get_code)
+    add.add_get("/manage/{token}", manage.manage_page)
+    add.add_post("/manage/{token}", manage.redeem)
+    add.add_get("/room", manage.room_page)
+    add.add_post("/room/leave", manage.leave)
+    add.add_post("/room/{name}", manage.act)
+    add.add_get("/map/{token}", map.map_page)
+    add.add_get("/f/{token}", files.file, allow_head=False)
+    add.add_get("/healthz", service.healthz)
+    add.add_get("/metrics", service.metrics)
+    add.add_static("/static/", render.STATIC)
+
+
+def _add_adapters(app: web.Application, deps: PortalDeps) -> None:
+    for account in deps.accounts:
+        if not isinstance(account.adapter, Webhooks):
+            continue
+        for route in account.adapter.routes(deps.emit_for(account.id)):
+            path = f"/bots/{account.id}/{route.path.lstrip('/')}"
+            app.router.add_route(route.method, path, route.handler)
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Serves ``app``; bodies stay as they were sent, and the access log knows no secrets."""
+    return web.AppRunner(
+        app,
+        access_log_class=AccessLogger,
+        access_log=logging.getLogger("bridgebot.access"),
+        auto_decompress=False,
+        handle_signals=False,
+    )

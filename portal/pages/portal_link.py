@@ -1,0 +1,84 @@
+"""A portal: whoever has its link connects a room of theirs to the portal's room, or joins as a guest."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from aiohttp import web
+
+from codes.links import LinkError, Revocable
+from core.model import RoomId
+from portal.deps import RoomView
+from portal.errors import Oops
+from portal.forms import DEPS, read_form
+from portal.limits import allow
+from portal.pages.landing import invites
+from portal.render import page
+from portal.tokens import PORTAL, PortalTerms, explain, read
+
+_MOST_CODES = 20
+_ASK = "Ask whoever gave it to you for a new one."
+
+
+async def _open(request: web.Request) -> tuple[Revocable, RoomView]:
+    deps = request.app[DEPS]
+    try:
+        link = await deps.links.verify_revocable(PORTAL, request.match_info["token"])
+    except LinkError as error:
+        raise explain(error, _ASK) from None
+    room = await deps.directory.room(RoomId(link.subject))
+    if room is None:
+        raise Oops(410, "This room is gone", "The bot is no longer in it. " + _ASK)
+    return link, room
+
+
+def _link_url(request: web.Request) -> str:
+    return f"{request.app[DEPS].public_url}/p/{request.match_info['token']}"
+
+
+def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str, Any]:
+    terms = read(link.data, PortalTerms)
+    is_plain = terms == PortalTerms() and not link.max_uses
+    return {
+        "room": room,
+        "terms": terms,
+        "link": link,
+        "url": _link_url(request),
+        "path": f"/p/{request.match_info['token']}",
+        # A code knows nothing of a portal's terms, so where there are any, the link itself is typed instead.
+        "gives_codes": is_plain,
+        "guest_rooms": request.app[DEPS].guest_rooms,
+        "code": "",
+        "ways": invites(request, "") if is_plain else [],
+        "minutes": max(1, request.app[DEPS].settings.code_ttl_s // 60),
+    }
+
+
+async def portal_page(request: web.Request) -> web.Response:
+    """``GET /p/<token>``: changes nothing, however often anybody or any preview fetches it."""
+    return page(request, "portal.html", _context(request, *await _open(request)))
+
+
+async def get_code(request: web.Request) -> web.Response:
+    """``POST /p/<token>/code``: a fresh code for the portal's room, and how to use it on each platform."""
+    await read_form(request)
+    link, room = await _open(request)
+    context = _context(request, link, room)
+    if not context["gives_codes"]:
+        raise Oops(403, "This portal gives out no codes", "Type the command with the link itself in your room.")
+    await allow(request, "code", _MOST_CODES)
+    code = await request.app[DEPS].pairing.issue_code(room.room, "somebody with the portal link")
+    return page(request, "portal.html", context | {"code": code, "ways": invites(request, code)})
+
+
+async def qr_code(request: web.Request) -> web.Response:
+    """``GET /p/<token>/qr.svg``: the link to scan with a phone."""
+    await _open(request)
+    import segno
+
+    out = io.BytesIO()
+    segno.make(_link_url(request), error="m").save(
+        out, kind="svg", scale=6, border=3, dark="#10201f", light="#ffffff", xmldecl=False
+    )
+    return web.Response(body=out.getvalue(), content_type="image/svg+xml")

@@ -1,0 +1,90 @@
+"""Who is signed in to which room's page. The session lives in the store; the browser has only its random name.
+
+Kept in the store, not in the cookie, so that signing out and being demoted end it everywhere at once. The
+store knows a hash of the name, so that a dump of it opens no session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import cast
+
+import msgspec
+from aiohttp import web
+
+from core.keys import PREFIX
+from core.model import RoomId
+from portal.errors import Oops
+from portal.forms import DEPS, SESSION_COOKIE, is_https
+
+_FLASH_S = 60
+
+
+class Session(msgspec.Struct, frozen=True, array_like=True):
+    """A person who may look at one room's page."""
+
+    room: RoomId
+    person: str
+    name: str
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{PREFIX}portal:{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+async def sign_in(request: web.Request, response: web.StreamResponse, session: Session) -> None:
+    """Start a session under a new name; the browser's old one, whoever made it, is worth nothing any more."""
+    deps = request.app[DEPS]
+    await _forget(request)
+    name = deps.random_id() + deps.random_id()
+    life_s = deps.settings.session_ttl_s
+    await deps.store.set(_key("session", name), msgspec.msgpack.encode(session), ex=life_s)
+    secure = is_https(deps)
+    response.set_cookie(SESSION_COOKIE, name, max_age=life_s, httponly=True, samesite="Strict", secure=secure)
+
+
+async def sign_out(request: web.Request, response: web.StreamResponse) -> None:
+    """End the session everywhere."""
+    await _forget(request)
+    response.del_cookie(SESSION_COOKIE)
+
+
+async def _forget(request: web.Request) -> None:
+    if old := request.cookies.get(SESSION_COOKIE):
+        await request.app[DEPS].store.delete(_key("session", old))
+
+
+async def signed_in(request: web.Request) -> Session:
+    """The visitor's session. Raises Oops 401 when there is none (any more)."""
+    deps = request.app[DEPS]
+    name = request.cookies.get(SESSION_COOKIE)
+    record = cast("bytes | None", await deps.store.get(_key("session", name))) if name else None
+    if record is None:
+        raise Oops(
+            401,
+            "You are not signed in",
+            f"Type -{deps.settings.prefix} manage in your room. The link in the answer brings you to its page.",
+        )
+    return msgspec.msgpack.decode(record, type=Session)
+
+
+async def manager(request: web.Request) -> Session:
+    """The visitor's session, if the person may still change the room as of now. Raises Oops 401 or 403."""
+    session = await signed_in(request)
+    if not await request.app[DEPS].may_manage(session.room, session.person):
+        await _forget(request)
+        raise Oops(403, "You may no longer change this room", "Ask somebody who runs the room.")
+    return session
+
+
+async def put_flash(request: web.Request, text: str) -> None:
+    """Keep a message for the next page this session looks at."""
+    name = request.cookies.get(SESSION_COOKIE, "")
+    await request.app[DEPS].store.set(_key("flash", name), text, ex=_FLASH_S)
+
+
+async def take_flash(request: web.Request) -> str:
+    """The message left by the last form, once; empty when there is none."""
+    name = request.cookies.get(SESSION_COOKIE, "")
+    text = cast("bytes | None", await request.app[DEPS].store.getdel(_key("flash", name)))
+    return text.decode() if text else ""
