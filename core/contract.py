@@ -194,6 +194,8 @@ class Services(msgspec.Struct, frozen=True):
     """A new unguessable id: 128 bits, letters and digits."""
     public_url: str
     """Where people's browsers reach the portal; no trailing slash."""
+    prefix: str
+    """The word of the chat commands, after the dash."""
     sign: Callable[[str, str], str]
     """``sign(purpose, payload)``: a link token; its salt is the purpose within this platform."""
     verify: Callable[[str, str, int], str]

@@ -1,0 +1,78 @@
+"""What the contract suite needs of a platform under test. Each ``tests/bots/<platform>/stage.py`` has a ``stage``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from core.contract import Adapter, Platform, Services
+from core.model import PlatformEvent, RoomId
+from core.store import Redis
+
+
+@dataclass
+class Shown:
+    """A post as a member of the room sees it."""
+
+    author: str
+    """The name it stands under."""
+    text: str
+    """What is to be read, without markup."""
+    native: str = ""
+    """The platform's id of it, where members see one."""
+
+
+class Stage(Protocol):
+    """One started adapter in one room of the real service (or of its double), and a person in that room."""
+
+    adapter: Adapter
+    platform: Platform
+    room: RoomId
+    events: Recorder
+
+    async def say(self, text: str) -> None:
+        """The person says something."""
+
+    async def shown(self, text: str) -> Shown:
+        """Wait until the person sees a post that holds ``text``; the first such post."""
+
+    async def all_shown(self, marker: str, count: int) -> list[Shown]:
+        """Wait until ``count`` posts that hold ``marker`` are seen; in the order seen."""
+
+
+StageMaker = Callable[[Redis, Services, Path], AbstractAsyncContextManager[Stage]]
+"""``stage(store, services, tmp_path)``."""
+
+
+@dataclass
+class Recorder:
+    """An ``Emit`` that keeps what it gets."""
+
+    seen: list[PlatformEvent] = field(default_factory=list)
+    is_online: bool = False
+    reasons: list[str] = field(default_factory=list)
+    changed: Callable[[], None] = lambda: None
+
+    def __call__(self, event: PlatformEvent) -> None:
+        self.seen.append(event)
+        self.changed()
+
+    async def accepted(self) -> None:
+        """Everything is durable at once."""
+
+    def online(self) -> None:
+        """Note it."""
+        self.is_online = True
+        self.changed()
+
+    def offline(self, reason: str) -> None:
+        """Note it."""
+        self.is_online = False
+        self.reasons.append(reason)
+        self.changed()
+
+
+AsyncStage = AsyncIterator[Stage]
