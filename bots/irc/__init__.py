@@ -1,0 +1,39 @@
+"""IRC: Libera.Chat, OFTC and every other network, by the protocol itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bots.irc.config import TARGET_HELP, IrcConfig, from_target
+from core.contract import Finding, Platform, Services
+from core.model import AccountId, PlatformId
+
+if TYPE_CHECKING:
+    from bots.irc.adapter import IrcAdapter
+
+
+def create(account: AccountId, config: IrcConfig, services: Services) -> IrcAdapter:
+    """The adapter of one account. Does no I/O."""
+    from bots.irc.adapter import IrcAdapter
+
+    return IrcAdapter(account, config, services)
+
+
+async def check(config: IrcConfig) -> Sequence[Finding]:
+    """What ``bridgebot doctor`` says of an account: does its server answer, is what it is told protected?"""
+    from bots.irc.check import findings
+
+    return await findings(config)
+
+
+PLATFORM = Platform(
+    id=PlatformId("irc"),
+    title="IRC",
+    config=IrcConfig,
+    create=create,
+    from_target=from_target,
+    target_help=TARGET_HELP,
+    check=check,
+    redelivers=False,
+)
