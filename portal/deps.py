@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -131,6 +131,7 @@ class Pairing(Protocol):
         """A fresh code for the room; ``by`` is for the security log."""
 
 
+@runtime_checkable
 class GuestRooms(Protocol):
     """An account whose rooms live in the browser, for people who have nothing else."""
 

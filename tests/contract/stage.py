@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from core.contract import Adapter, Platform, Services
 from core.model import PlatformEvent, RoomId
@@ -43,8 +43,32 @@ class Stage(Protocol):
         """Wait until ``count`` posts that hold ``marker`` are seen; in the order seen."""
 
 
-StageMaker = Callable[[Redis, Services, Path], AbstractAsyncContextManager[Stage]]
-"""``stage(store, services, tmp_path)``."""
+Shared = TypeVar("Shared")
+
+
+class Session:
+    """Servers that all tests of a session share: started when first asked for, ended with the session."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._kept: dict[str, Any] = {}
+
+    def keep(self, name: str, make: Callable[[Path], AbstractContextManager[Shared]]) -> Shared:
+        """The thing called ``name``, made in a folder of its own if it is not there yet."""
+        if name not in self._kept:
+            folder = self._folder / name
+            folder.mkdir()
+            self._kept[name] = self._stack.enter_context(make(folder))
+        return self._kept[name]
+
+    def close(self) -> None:
+        """End them all."""
+        self._stack.close()
+
+
+StageMaker = Callable[[Redis, Services, Session], AbstractAsyncContextManager[Stage]]
+"""``stage(store, services, session)``."""
 
 
 @dataclass
@@ -73,6 +97,3 @@ class Recorder:
         self.is_online = False
         self.reasons.append(reason)
         self.changed()
-
-
-AsyncStage = AsyncIterator[Stage]

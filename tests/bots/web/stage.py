@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from bots.web import PLATFORM, WebConfig
@@ -14,7 +13,7 @@ from core.contract import Services
 from core.model import RoomId, room_id
 from core.store import Redis
 from tests.bots.web.conftest import WAIT_S, Browser, Server, Socket
-from tests.contract.stage import Recorder, Shown
+from tests.contract.stage import Recorder, Session, Shown
 
 
 class WebStage:
@@ -58,7 +57,7 @@ def _words(body: list[Any]) -> str:
 
 
 @asynccontextmanager
-async def stage(store: Redis, services: Services, tmp_path: Path) -> AsyncIterator[WebStage]:
+async def stage(store: Redis, services: Services, session: Session) -> AsyncIterator[WebStage]:
     """A server that holds the account and serves its pages."""
     from bots.web.rooms import id_of_link
 
