@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from core.command_language import looks_like_command
 from core.contract import Adapter, AdapterError, Members, Platform
 from core.deps import Deps
-from core.model import BotAdded, MessageEdited, MessageNew, PlatformEvent, RoomId, RoomMoved, Text
-from core.store import StoreDown
+from core.model import BotAdded, MessageEdited, MessageNew, PlatformEvent, RoomId, RoomMoved, Text, account_of
+from core.store import TRANSIENT, StoreDown
 
 log = structlog.get_logger()
 
@@ -45,9 +45,17 @@ class AccountEmit:
         elif isinstance(event, BotAdded):
             self.gate.put(replace(event, platform_title=self._platform.title))
         elif isinstance(event, RoomMoved):
-            self.gate.put(event, ready=self._point(event), rooms=(event.room, event.to))
+            self._moved(event)
         else:
             self.gate.put(event)
+
+    def _moved(self, event: RoomMoved) -> None:
+        account = self._adapter.account
+        if account_of(event.to) != account or account_of(event.room) != account:
+            # No platform moves a room of somebody else's, so this can only be a mistake or a trick.
+            log.error("a room cannot move to another account", account=account, room=event.room, to=event.to)
+        elif event.to != event.room:
+            self.gate.put(event, ready=self._point(event), rooms=(event.room, event.to))
 
     def _message(self, event: MessageNew) -> None:
         plain = event.text.plain
@@ -56,7 +64,8 @@ class AccountEmit:
         if not looks_like_command(plain, self._prefix):
             self.gate.put(event)
             return
-        event = replace(event, room_title=self._title(event.room), platform_title=self._platform.title)
+        title = event.room_title or self._title(event.room)
+        event = replace(event, room_title=title, platform_title=self._platform.title)
         if isinstance(self._adapter, Members) and not event.author.role:
             self.gate.put(event, ready=self._with_role(event, self._adapter))
         else:
@@ -78,13 +87,16 @@ class AccountEmit:
         except (AdapterError, TimeoutError) as error:
             log.info("the platform does not say who runs the room", account=self._adapter.account, error=str(error))
             return event
+        except Exception:  # the command goes on without rights; its room must not wait for it for ever
+            log.exception("asking who runs the room failed", account=self._adapter.account)
+            return event
         return replace(event, author=replace(event.author, role="admin" if is_admin else "member"))
 
     async def _point(self, event: RoomMoved) -> RoomMoved:
         while True:
             try:
                 await self._deps.ingest.point(event.to, event.room)
-            except StoreDown:
+            except (*TRANSIENT, StoreDown):
                 await asyncio.sleep(MOVE_RETRY_S)
             else:
                 return event

@@ -52,8 +52,17 @@ ListAccounts = Callable[[], Awaitable[Sequence[Account]]]
 FindPlatform = Callable[[str], Platform]
 
 
-def no_watch(what: str, count: int) -> None:
+class NoWatch:
     """Counts nothing."""
+
+    def delivered(self, account: str, took_ms: Iterable[int]) -> None:
+        """Nothing."""
+
+    def dead(self, account: str, count: int = 1) -> None:
+        """Nothing."""
+
+
+NO_WATCH = NoWatch()
 
 
 def make_services(account: AccountId, deps: Deps) -> Services:
@@ -70,6 +79,7 @@ def make_services(account: AccountId, deps: Deps) -> Services:
         now_ms=deps.now_ms,
         random_id=deps.random_id,
         public_url=deps.public_url,
+        prefix=deps.settings.prefix,
         sign=lambda purpose, payload: links.sign(f"adapter:{account}:{purpose}", payload),
         verify=verify,
     )
@@ -129,6 +139,10 @@ class AccountHost:
     def start(self) -> None:
         """Begin to wait for the lease, then to work."""
         self._task = asyncio.create_task(self._run(), name=f"account {self.account.id}")
+
+    def waiting(self) -> int:
+        """Posts that wait in memory."""
+        return self._deliverer.waiting() if self._deliverer else 0
 
     async def stop(self) -> None:
         """Finish what is under way, disconnect, give the lease back."""
@@ -203,7 +217,7 @@ class BotHost:
     """All accounts of one process."""
 
     def __init__(
-        self, deps: Deps, accounts: ListAccounts, adapters: Adapters, only: Iterable[str] = (), watch: Watch = no_watch
+        self, deps: Deps, accounts: ListAccounts, adapters: Adapters, only: Iterable[str] = (), watch: Watch = NO_WATCH
     ) -> None:
         self._deps = deps
         self._accounts = accounts

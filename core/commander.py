@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from codes.links import LinkError
 from codes.pairing import TooManyGuesses, WrongCode
 from core import keys, replies
-from core.command_language import COMMANDS, Command, Unknown
+from core.command_language import COMMANDS, Command, Unknown, nearest
 from core.connecting import Connector
 from core.deps import Deps
-from core.model import Author, RoomId, account_of
+from core.model import Author, RoomId, account_of, native_room
 from core.pinging import Pinger
-from core.router import Router
+from core.router import Router, person_key
 from core.step import Step
+from core.text.safety import clean_name
 from core.topology import Topology
 from core.wire import ConnectAsked, RoomState, Tube
 
@@ -71,7 +72,10 @@ class Commander:
             await self.carry_out(asked)
 
     async def carry_out(self, asked: Asked) -> None:
-        """Carry out a command whose name is known."""
+        """Carry out a command, if its name is one."""
+        if asked.name not in COMMANDS:
+            asked.answer(replies.unknown_command(self._prefix, Unknown(asked.name, nearest(asked.name))))
+            return
         needs = COMMANDS[asked.name].needs_argument
         if self._settings.connect == "admins" and asked.is_admin is not True and asked.name not in FREE:
             asked.answer(replies.admins_only(asked.name))
@@ -133,7 +137,7 @@ class Commander:
             return
         asked.step.put_room(replace(state, asking=None))
         asked.step.log("confirm", asked.room, asked.person)
-        await self._connector.connect(replace(wish, confirmed=True), asked.step)
+        await self._connector.connect(replace(wish, confirmed=True, reply_to=asked.act), asked.step)
 
     async def _deny(self, asked: Asked) -> None:
         state, wish = self._pending(asked)
@@ -142,12 +146,23 @@ class Commander:
             return
         asked.step.put_room(replace(state, asking=None))
         asked.step.log("deny", asked.room, asked.person)
-        asked.step.answer(wish.asked_in, replies.denied(state.label()), wish.reply_to)
-        asked.step.reply(asked.act, replies.denied(state.label()))
+        asked.step.out.tell(replies.denied(state.label()), wish.asked_in)
+        asked.answer(replies.refused(self._label(wish.asked_in)))
 
     def _pending(self, asked: Asked) -> tuple[RoomState, ConnectAsked | None]:
+        """The connection that waits for an answer here, if it is the one that was named."""
         state = self._topology.rooms[asked.room]
-        return state, state.asking if asked.step.now_ms < state.asking_until_ms else None
+        wish = state.asking
+        if wish is None or asked.step.now_ms >= state.asking_until_ms:
+            return state, None
+        joiner = self._topology.rooms.get(wish.asked_in)
+        if asked.argument and (joiner is None or not _matches(joiner, asked.argument)):
+            return state, None
+        return state, wish
+
+    def _label(self, room: RoomId) -> str:
+        state = self._topology.rooms.get(room)
+        return state.label() if state else native_room(room)
 
     async def _portal(self, asked: Asked) -> None:
         token = await self._deps.links.issue_revocable("portal", asked.room)
@@ -230,7 +245,9 @@ class Commander:
         here = self._topology.rooms[asked.room]
         for tube in tubes:
             asked.step.drop_tube(tube.id)
-            asked.step.out.tell(replies.disconnected(self._prefix, here.label(), asked.actor), tube.other(asked.room))
+        others = (self._topology.rooms.get(tube.other(asked.room)) for tube in tubes)
+        there = [state.room for state in others if state and not state.away]
+        asked.step.out.tell(replies.disconnected(self._prefix, here.label(), asked.actor), *there)
 
     async def _disconnect(self, asked: Asked) -> None:
         tubes = {tube.other(asked.room): tube for tube in self._topology.tubes_of(asked.room)}
@@ -289,13 +306,13 @@ class Commander:
         asked.answer(replies.banned(self._prefix, name))
 
     def _banned_by_name(self, asked: Asked) -> tuple[str, str] | None:
-        name = asked.argument.removeprefix("@")
-        others = self._topology.component(asked.room)[1:]
-        for room in others:
-            if heard := self._router.heard.get((room, name.casefold())):
-                return heard.key, heard.name
-        for room in others:
-            state = self._topology.rooms.get(room)
+        """The key and the name of whom the argument means: a person who was heard lately, or else a room."""
+        wanted = asked.argument.removeprefix("@").casefold()
+        others = {room: self._topology.rooms.get(room) for room in self._topology.component(asked.room)[1:]}
+        for (room, raw), author_id in reversed(self._router.heard.items()):
+            if room in others and wanted in _shown(raw, others[room], self._settings.max_name_chars):
+                return person_key(room, author_id), clean_name(raw, self._settings.max_name_chars)
+        for room, state in others.items():
             if state and _matches(state, asked.argument):
                 return f"room {room}", state.label()
         return None
@@ -310,6 +327,15 @@ class Commander:
         asked.step.put_room(replace(state, bans={k: v for k, v in state.bans.items() if k not in gone}))
         asked.step.log("unban", asked.room, asked.person, asked.argument)
         asked.answer(replies.unbanned(asked.argument))
+
+
+def _shown(raw: str, state: RoomState | None, max_chars: int) -> set[str]:
+    """The ways in which a person of a room is shown elsewhere, in lower case."""
+    name = clean_name(raw, max_chars)
+    ways = {name, raw}
+    if state:
+        ways |= {f"{name} ({state.platform_title})", f"{name} ({state.title})"}
+    return {way.casefold() for way in ways}
 
 
 def _matches(state: RoomState, typed: str) -> bool:

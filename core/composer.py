@@ -11,9 +11,14 @@ from core.deps import Deps
 from core.model import FileRef, MessageId, NativeId, RoomId, Text, said_in
 from core.outbox import Job
 from core.rendering import Renderer, size_label
+from core.text.safety import clean_name, defuse_mass_mentions
 from core.wire import Posted
 
 OpenFile = Callable[[FileRef], AsyncIterator[bytes]]
+TextCache = dict[tuple[int, str, int, int], tuple[Capabilities, Text]]
+"""Texts of one batch: (entry, style, id of the capabilities, how it answers) → the text, and the capabilities, which
+are kept so that nothing else gets their id."""
+FILE_NAME_CHARS = 200
 
 
 class Composer:
@@ -36,27 +41,31 @@ class Composer:
                     room, native = said_in(message)
                     asked[job.room, message] = Posted("", "", (native,)) if room == job.room else None
         unknown = [key for key, known in asked.items() if known is None]
+        if unknown and len(jobs) > 1:
+            asked.update(_in_batch(jobs, unknown))
+            unknown = [key for key in unknown if asked[key] is None]
         if unknown:
             found = await self._deps.ids.posted(unknown, self._deps.now_ms())
             asked.update(zip(unknown, found, strict=True))
         return {key: known for key, known in asked.items() if known}
 
-    def message(
-        self, job: Job, known: dict[tuple[RoomId, MessageId], Posted], cache: dict[tuple[int, str, int], Text]
-    ) -> Outbound:
+    def message(self, job: Job, known: dict[tuple[RoomId, MessageId], Posted], cache: TextCache) -> Outbound:
         """The post of a new message or of the bot's own words. Equal texts of one batch are one object."""
         delivery = job.delivery
         caps = self._adapter.capabilities(job.room)
         reply = thread = None
-        if delivery.reply_to and caps.reply != "fallback":
-            reply = _native(known.get((job.room, delivery.reply_to)))
+        answered = known.get((job.room, delivery.reply_to)) if delivery.reply_to else None
+        if caps.reply != "fallback":
+            reply = _native(answered)
         if delivery.thread and caps.thread != "fallback":
             thread = _native(known.get((job.room, delivery.thread)))
-        if delivery.reply_to and not delivery.reply_author and (answered := known.get((job.room, delivery.reply_to))):
-            # Known from the id map of this very room: no other room's words can come in this way.
+        if delivery.reply_to and answered is None:
+            # It never stood in this room (hushed, said elsewhere or before): its words are not this room's to read.
+            delivery = replace(delivery, reply_to=MessageId(""))
+        elif answered and not delivery.reply_author:
             delivery = replace(delivery, reply_author=answered.author_name)
-        cache_key = (job.entry, job.style, id(caps) if reply is None else -id(caps))
-        text = cache.get(cache_key)
+        cache_key = (job.entry, job.style, id(caps), (answered is not None) + (reply is not None))
+        text = cached[1] if (cached := cache.get(cache_key)) else None
         files: tuple[OutFile, ...] = ()
         if delivery.files:
             files = tuple(self._out_file(ref) for ref in delivery.files)
@@ -64,7 +73,7 @@ class Composer:
             text = self.renderer.message(delivery, job.style, caps, replies_natively=reply is not None)
             if files and caps.file == "fallback":
                 text = self.renderer.files(text, [file_line(file) for file in files])
-            cache[cache_key] = text
+            cache[cache_key] = caps, text
         return self.post(job, text, reply, thread, files if caps.file != "fallback" else ())
 
     def post(
@@ -95,13 +104,33 @@ class Composer:
     def _out_file(self, ref: FileRef) -> OutFile:
         payload = {"a": ref.account, "r": ref.ref, "n": ref.name, "m": ref.mime}
         link = f"{self._deps.public_url}/f/{self._deps.links.sign('file', payload)}"
-        return OutFile(ref.name, ref.mime, ref.size_bytes, link, lambda: self._open_file(ref))
+        return OutFile(file_name(ref.name), ref.mime, ref.size_bytes, link, lambda: self._open_file(ref))
+
+
+def file_name(raw: str) -> str:
+    """The last part of a name, safe to show and to hand to another platform."""
+    last = raw.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return clean_name(last, FILE_NAME_CHARS).strip("\u2068\u2069") if last else "file"
 
 
 def file_line(file: OutFile) -> str:
     """``📎 plan.pdf (1.4 MB) https://…``."""
     size = size_label(file.size_bytes)
-    return f"📎 {file.name}{f' ({size})' if size else ''} {file.link}"
+    name = defuse_mass_mentions(Text(clean_name(file.name, FILE_NAME_CHARS))).plain
+    return f"📎 {name}{f' ({size})' if size else ''} {file.link}"
+
+
+def _in_batch(
+    jobs: Sequence[Job], asked: Sequence[tuple[RoomId, MessageId]]
+) -> dict[tuple[RoomId, MessageId], Posted | None]:
+    """Those of ``asked`` that are posted together with what refers to them, and so have no native id yet."""
+    wanted = set(asked)
+    found: dict[tuple[RoomId, MessageId], Posted | None] = {}
+    for job in jobs:
+        about = (job.room, job.delivery.message)
+        if about in wanted and job.delivery.kind == "new" and job.delivery.author:
+            found[about] = Posted(job.delivery.author.id, job.delivery.author.name, ())
+    return found
 
 
 def _native(posted: Posted | None) -> NativeId | None:

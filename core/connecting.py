@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from core import replies
+from core import keys, replies
 from core.deps import Deps
-from core.model import RoomId
+from core.model import RoomId, RoomMoved
 from core.settings import Settings
 from core.step import Step
+from core.store import as_awaitable
 from core.topology import Topology
 from core.wire import Adopt, ConnectAsked, HandOver, RoomState, Tube
 
@@ -83,12 +84,9 @@ class Connector:
         tubes = {tube.id: tube for room in barrier.rooms for tube in topology.tubes_of(room)}
         step.out.forward(barrier.shard, Adopt(barrier.room, states, tuple(tubes.values()), barrier.then))
         for room in barrier.rooms:
-            step.change.rooms[room] = None
+            step.drop_room(room)
             step.change.moved[room] = str(barrier.shard)
-            topology.drop_room(room)
             self._leaving.discard(room)
-        for tube_id in tubes:
-            step.change.tubes[tube_id] = None
 
     async def adopt(self, adopted: Adopt, step: Step) -> None:
         """Take rooms over from another shard, then make the connection that they came for."""
@@ -98,6 +96,35 @@ class Connector:
         for tube in adopted.tubes:
             step.put_tube(tube)
         await self.connect(adopted.then, step)
+
+    async def move(self, moved: RoomMoved, step: Step) -> None:
+        """A room got another id: all that is known of it follows, also when it is on its way to another shard."""
+        old, new = moved.room, moved.to
+        if old in self._leaving:
+            step.change.moved[new] = "*"
+            self._leaving.add(new)
+            step.out.forward(self.index, moved)
+        elif old in self._topology.rooms:
+            await self._rename(old, new, step)
+        else:
+            where = await self._deps.locate(old)
+            if where is not None and where != self.index:
+                step.out.forward(where, moved)
+                step.change.moved[new] = str(where)
+                self._leaving.discard(new)
+
+    async def _rename(self, old: RoomId, new: RoomId, step: Step) -> None:
+        renamed = self._topology.renamed(old, new)
+        step.drop_room(old)
+        for state in (renamed.state, *renamed.others):
+            step.put_room(state)
+        for tube in renamed.tubes:
+            step.put_tube(tube)
+        step.log("moved", new, "", f"was {old}")
+        where = await self._deps.locate(new)
+        if where is not None and where != self.index:
+            step.change.moved[new] = None
+            await as_awaitable(self._deps.store.hset(keys.moved(keys.shard_tag(where)), new, str(self.index)))
 
     def _connect_here(self, asked: ConnectAsked, step: Step) -> None:
         topology = self._topology
@@ -117,13 +144,18 @@ class Connector:
             created_at_ms=step.now_ms,
         )
         step.put_tube(tube)
-        step.log("connect", joiner.room, asked.by, f"with {opener.label()}")
         prefix = self._settings.prefix
         for here, there in ((opener, joiner), (joiner, opener)):
+            step.log("connect", here.room, asked.by, f"with {there.label()}")
             step.out.tell(replies.connected(prefix, there.label(), asked.by), here.room)
         step.reply(asked.reply_to, replies.connected(prefix, opener.label(), asked.by))
 
     def _ask_opener(self, asked: ConnectAsked, opener: RoomState, joiner: RoomState, step: Step) -> None:
+        waits = opener.asking
+        if waits and step.now_ms < opener.asking_until_ms and waits.asked_in != joiner.room:
+            # Whoever types "confirm" means the room that they were told of: nobody may take its place.
+            step.answer(joiner.room, replies.confirm_busy(opener.label(), CONFIRM_S), asked.reply_to)
+            return
         step.put_room(replace(opener, asking=asked, asking_until_ms=step.now_ms + CONFIRM_S * 1000))
         step.out.tell(replies.confirm_asked(self._settings.prefix, joiner.label(), asked.by, CONFIRM_S), opener.room)
         step.answer(joiner.room, replies.confirm_waits(opener.label(), CONFIRM_S), asked.reply_to)

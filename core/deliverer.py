@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from core import replies
-from core.composer import Composer
+from core.composer import Composer, TextCache
 from core.contract import (
     Adapter,
     AuthLost,
@@ -32,7 +32,7 @@ from core.doing import Doing
 from core.ingest import Gate
 from core.journal import LeaseLost
 from core.limits import TokenBuckets
-from core.model import RoomId, Text, said_in
+from core.model import RoomId, said_in
 from core.outbox import IN_MEMORY, KEPT_PER_ROOM, Job, Outbox, RoomQueue
 from core.store import TRANSIENT, StoreDown, insist
 from core.wire import Posted, Tell
@@ -48,8 +48,16 @@ PUBLISH_S = 1.0
 
 Outcome = Receipt | Exception
 Result = TypeVar("Result")
-Watch = Callable[[str, int], None]
-"""``watch("delivered", 3)``: counts for the metrics."""
+
+
+class Watch(Protocol):
+    """Counts what was delivered."""
+
+    def delivered(self, account: str, took_ms: Iterable[int]) -> None:
+        """Posts were taken by the platform, so long after they were said."""
+
+    def dead(self, account: str, count: int = 1) -> None:
+        """Posts were set aside."""
 
 
 class Deliverer:
@@ -309,7 +317,7 @@ class Deliverer:
     async def _attempt_batch(self, adapter: Streams, batch: list[Job]) -> list[tuple[Job, Outcome]]:
         await self._outbox.tail.sure()
         known = await self._composer.posted(batch)
-        cache: dict[tuple[int, str, int], Text] = {}
+        cache: TextCache = {}
         posts = [self._composer.message(job, known, cache) for job in batch]
         outcome = await self._guarded(adapter.send_stream(posts))
         if isinstance(outcome, Exception):
@@ -341,7 +349,9 @@ class Deliverer:
 
     def _finished(self, done: Sequence[tuple[Job, Posted | None]]) -> None:
         self._in_memory -= len(done)
-        self._watch("delivered", len(done))
+        now_ms = self._deps.now_ms()
+        said_ms = (job.delivery.at_ms for job, _ in done if job.delivery.at_ms)
+        self._watch.delivered(self._outbox.account, [max(0, now_ms - at_ms) for at_ms in said_ms])
         for job, _ in done:
             queue = self._queues[job.room]
             queue.since_s = time.monotonic() if queue.jobs else 0.0
@@ -386,7 +396,7 @@ class Deliverer:
         await insist(self._outbox.bury, job, reason)
         await insist(self._outbox.complete, [(job, None)])
         log.warning("a post was set aside", account=self._outbox.account, reason=reason)
-        self._watch("dead", 1)
+        self._watch.dead(self._outbox.account)
         self._finished([(job, None)])
 
     def _tell_origin(self, job: Job, text: str, why: str) -> None:

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 
 from core import keys
 from core.journal import Journals
-from core.model import Event, MessageNew, RoomId
+from core.model import Event, MessageNew, RoomId, Typing
 from core.scripts import Script
 from core.store import TRANSIENT, StoreDown
 from core.wire import Incoming, encode
@@ -80,7 +80,7 @@ class Gate:
             self._refused = True
             return
         if dedup is None:
-            dedup = dedup_key(event) if self._redelivers else ""
+            dedup = dedup_key(event) if self._redelivers and not isinstance(event, Typing) else ""
         item = self._ingest.add(event, dedup, self)
         if ready is not None:
             item.ready, item.rooms = ready, rooms or item.rooms
@@ -288,10 +288,11 @@ class Ingest:
 
         Raises what the store raises, or StoreDown while ``same_as`` is itself on its way.
         """
-        where = await self._journals.store.hget(keys.moved(keys.shard_tag(self.home(same_as))), same_as)
-        if where == b"*":
-            raise StoreDown("the room is moving")
-        shard = int(where) if where else self.home(same_as)
+        shard = self.home(same_as)
+        while where := await self._journals.store.hget(keys.moved(keys.shard_tag(shard)), same_as):
+            if where == b"*":
+                raise StoreDown("the room is moving")
+            shard = int(where)
         if shard != self.home(room):
             await self._journals.store.hset(keys.moved(keys.shard_tag(self.home(room))), room, str(shard))
         self._shard_of[room] = shard

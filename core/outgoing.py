@@ -15,11 +15,11 @@ class Outgoing:
     def __init__(self) -> None:
         self.by_tag: dict[str, list[tuple[int, bytes, Any]]] = {}
         self._tags: dict[AccountId, str] = {}
-        self._next = 0
+        self._first = 0
 
     def begin(self, entry: int) -> None:
         """What follows comes from this inbox entry."""
-        self._next = entry * ORDINALS_PER_ENTRY
+        self._first = entry * ORDINALS_PER_ENTRY
 
     def deliver(self, account: AccountId, delivery: Delivery) -> None:
         """Append to an account's outbox."""
@@ -42,14 +42,12 @@ class Outgoing:
             self.deliver(account, Delivery("tell", tuple(there), (style,) * len(there), text=Text(text)))
 
     def _add(self, tag: str, record: Any) -> None:
-        ordinal = self._next
-        self._next += 1
-        entry = (ordinal, encode(record), record)
+        # Counted per destination, so that an entry has plenty however many rooms hear it.
         records = self.by_tag.get(tag)
         if records is None:
-            self.by_tag[tag] = [entry]
+            self.by_tag[tag] = [(self._first, encode(record), record)]
         else:
-            records.append(entry)
+            records.append((max(self._first, records[-1][0] + 1), encode(record), record))
 
 
 class Change:

@@ -40,6 +40,7 @@ class Pinger:
     def start(self, asked: Asked, labels: dict[RoomId, str]) -> None:
         """Ask every room of ``labels``; the answer comes when all have answered, or after PATIENCE_S."""
         ping_id = f"{asked.room}\n{asked.step.entry}"
+        asked.step.reply(asked.act, replies.ping_asked(len(labels)))
         ping = self._pings[ping_id] = Ping(asked.room, dict(labels), time.monotonic())
         ping.timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._finish, ping_id)
         by_account: dict[AccountId, list[RoomId]] = {}

@@ -71,8 +71,8 @@ class Renderer:
             return ""
         who = f" {self.name(delivery.reply_author)}" if delivery.reply_author else ""
         excerpt = " ".join(delivery.reply_excerpt.split())
-        if len(excerpt) > EXCERPT_CHARS:
-            excerpt = excerpt[: EXCERPT_CHARS - 1] + "…"
+        if excerpt:
+            excerpt = clean_name(excerpt, EXCERPT_CHARS)
         return f" ↩{who}" + (f" “{excerpt}”" if excerpt else "")
 
     def correction(self, delivery: Delivery, style: AuthorStyle, caps: Capabilities) -> Text:

@@ -193,6 +193,19 @@ def confirm_waits(other: str, ttl_s: int) -> str:
     return f"I asked {_name(other)}. The rooms are connected once somebody there agrees, within {duration(ttl_s)}."
 
 
+def confirm_busy(other: str, ttl_s: int) -> str:
+    """Told in the room that asked to connect: another one was first and waits for an answer."""
+    return (
+        f"{_name(other)} has not answered another room yet. Talk to them, and try again with a new code when they "
+        f"have; at the latest it is free in {duration(ttl_s)}."
+    )
+
+
+def refused(other: str) -> str:
+    """Told where ``deny`` was typed."""
+    return f"Refused. {_name(other)} was told, and stays unconnected."
+
+
 def denied(other: str) -> str:
     """Told in the room that asked to connect."""
     return f"{_name(other)} did not agree to connect. Talk to them, then ask for a new code."
@@ -262,6 +275,11 @@ def _ping_line(line: PingLine) -> str:
     if line.ms is None:
         return f"• {_name(line.label)}: no answer{f' ({_name(line.error)})' if line.error else ''}"
     return f"• {_name(line.label)}: {line.ms:,.0f} ms" if line.ms >= 1 else f"• {_name(line.label)}: under 1 ms"
+
+
+def ping_asked(rooms: int) -> str:
+    """Told in the portal: the answers themselves come in the room."""
+    return f"Asked {_counted(rooms, 'room')}. The answers are told in the chat room."
 
 
 def manage_link(url: str, ttl_s: int) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from core.breaker import EchoBreaker
+from core.command_language import is_hush
 from core.limits import TokenBuckets
 from core.model import (
     Author,
@@ -29,7 +30,6 @@ from core.text.safety import clean_text
 from core.topology import Reach, Topology
 from core.wire import Delivery, DeliveryKind
 
-HUSH = "^^^"
 HEARD_MAX = 10_000
 TYPING_MAX_AGE_MS = 5_000
 
@@ -47,16 +47,9 @@ class Known(NamedTuple):
 KnownIds = dict[tuple[RoomId, NativeId], Known]
 
 
-class Heard(NamedTuple):
-    """An author the router has seen, for bans by name."""
-
-    key: str
-    name: str
-
-
-def author_key(room: RoomId, author: Author) -> str:
+def person_key(room: RoomId, author_id: str) -> str:
     """What a ban of a person is kept under."""
-    return f"person {account_of(room)}/{author.id}"
+    return f"person {account_of(room)}/{author_id}"
 
 
 class Router:
@@ -68,8 +61,8 @@ class Router:
         self._room_quota = TokenBuckets(settings.room_rate_per_s)
         self._author_quota = TokenBuckets(settings.author_rate_per_s)
         self._tell_quota = TokenBuckets(1 / 60)
-        self.heard: OrderedDict[tuple[RoomId, str], Heard] = OrderedDict()
-        """Recent authors: (room, name in lower case) → who that is."""
+        self.heard: OrderedDict[tuple[RoomId, str], str] = OrderedDict()
+        """Recent authors, the latest newcomer last: (room, name) → the author's id. For bans by name."""
 
     def first_refusal(self, key: tuple[RoomId, str, str], now_ms: int) -> bool:
         """Whether the room is to be told of a refusal: once a minute per author and reason."""
@@ -83,12 +76,14 @@ class Router:
         if isinstance(event, MessageNew):
             return self._new(event, reach, known, out, now_ms)
         if isinstance(event, MessageEdited):
-            self._edited(event, reach, out)
-        elif isinstance(event, MessageDeleted):
+            return self._edited(event, reach, out, now_ms)
+        if isinstance(event, MessageDeleted):
             if not known[event.room, event.target].relayed:
                 delivery = self._about(event, known[event.room, event.target].message, "delete", event.author)
                 self._send(event.room, delivery, reach, out)
         elif isinstance(event, Reaction):
+            if not self._has_quota(event.room, event.author, now_ms):
+                return "quota"
             delivery = self._about(event, known[event.room, event.target].message, "react", event.author)
             self._send(event.room, replace(delivery, emoji=event.emoji, added=event.added), reach, out)
         elif isinstance(event, Typing) and now_ms - event.at_ms < TYPING_MAX_AGE_MS:
@@ -98,11 +93,11 @@ class Router:
     def _new(self, event: MessageNew, reach: tuple[Reach, ...], known: KnownIds, out: Outgoing, now_ms: int) -> Refusal:
         plain = event.text.plain
         room, author, reply = event.room, event.author, event.reply_to
-        if plain.startswith(HUSH) or plain.lstrip().startswith(HUSH):
+        if is_hush(plain):
             return ""
-        if not (self._room_quota.take(room, now_ms) and self._author_quota.take((room, author.id), now_ms)):
+        if not self._has_quota(room, author, now_ms):
             return "quota"
-        if plain and self._breaker.is_echo(room, author.id, plain, now_ms):
+        if plain and self._breaker.is_echo(self.topology.sameroom(room), room, author.id, plain, now_ms):
             return "echo"
         self._note(room, author)
         state = self.topology.rooms[room]
@@ -126,11 +121,17 @@ class Router:
         self._send(room, delivery, reach, out)
         return ""
 
-    def _edited(self, event: MessageEdited, reach: tuple[Reach, ...], out: Outgoing) -> None:
-        if not event.text.plain.lstrip().startswith(HUSH):
-            delivery = self._about(event, message_id(event.room, event.target), "edit", event.author)
-            delivery = replace(delivery, text=clean_text(event.text), files=event.files)
-            self._send(event.room, delivery, reach, out)
+    def _has_quota(self, room: RoomId, author: Author, now_ms: int) -> bool:
+        return self._room_quota.take(room, now_ms) and self._author_quota.take((room, author.id), now_ms)
+
+    def _edited(self, event: MessageEdited, reach: tuple[Reach, ...], out: Outgoing, now_ms: int) -> Refusal:
+        if is_hush(event.text.plain):
+            return ""
+        if not self._has_quota(event.room, event.author, now_ms):
+            return "quota"
+        delivery = self._about(event, message_id(event.room, event.target), "edit", event.author)
+        self._send(event.room, replace(delivery, text=clean_text(event.text), files=event.files), reach, out)
+        return ""
 
     def _about(self, event: Event, message: MessageId, kind: DeliveryKind, author: Author | None) -> Delivery:
         state = self.topology.rooms[event.room]
@@ -151,11 +152,12 @@ class Router:
 
     def _is_banned(self, origin: RoomId, author: Author, room: RoomId) -> bool:
         bans = self.topology.rooms[room].bans
-        return bool(bans) and (author_key(origin, author) in bans or f"room {origin}" in bans)
+        return bool(bans) and (person_key(origin, author.id) in bans or f"room {origin}" in bans)
 
     def _note(self, room: RoomId, author: Author) -> None:
-        key = (room, author.name.casefold())
-        if key not in self.heard:
-            self.heard[key] = Heard(author_key(room, author), author.name)
+        key = (room, author.name)
+        if self.heard.get(key) != author.id:
+            self.heard[key] = author.id
+            self.heard.move_to_end(key)
             if len(self.heard) > HEARD_MAX:
                 self.heard.popitem(last=False)

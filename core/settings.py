@@ -36,7 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ""
     )
     secret_key: Annotated[str, Doc(description="Signs links, keys hashes and encrypts tokens; 32+ characters")] = ""
-    metrics_token: Annotated[str, Doc(description="Bearer token for /metrics from elsewhere; empty: this machine only")] = ""
+    metrics_token: Annotated[
+        str, Doc(description="Bearer token for /metrics from elsewhere; empty: this machine only")
+    ] = ""
     host: Annotated[str, Doc(description="Address the web server listens on")] = "127.0.0.1"
     port: Annotated[int, Doc(description="Port the web server listens on", ge=0, le=65535)] = 8080
     public_url: Annotated[str, Doc(description="Where browsers reach the portal; empty: http://host:port")] = ""

@@ -207,6 +207,8 @@ class Shard:
             self._connector.hand_over(event, step)
         elif isinstance(event, Adopt):
             await self._connector.adopt(event, step)
+        elif isinstance(event, RoomMoved):
+            await self._connector.move(event, step)
         elif isinstance(event, Tell):
             step.out.tell(event.text, event.room)
         elif isinstance(event, Pong):
@@ -253,20 +255,9 @@ class Shard:
             step.out.tell(replies.bot_removed(self._prefix, state.label(), event.reason), *self._neighbours(room))
         elif isinstance(event, RoomRenamed) and state:
             step.put_room(replace(state, title=event.title))
-        elif isinstance(event, RoomMoved) and state:
-            self._move(event, step)
 
     def _neighbours(self, room: RoomId) -> list[RoomId]:
         return [tube.other(room) for tube in self.topology.tubes_of(room)]
-
-    def _move(self, event: RoomMoved, step: Step) -> None:
-        state, tubes = self.topology.rename(event.room, event.to)
-        step.change.rooms[event.room] = None
-        if state:
-            step.put_room(state)
-        for tube in tubes:
-            step.put_tube(tube)
-        step.log("moved", event.to, "", f"was {event.room}")
 
     async def _commit(self, step: Step) -> None:
         await self._append(step.out)

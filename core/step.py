@@ -28,6 +28,13 @@ class Step:
         self._topology.put_room(state)
         self.change.rooms[state.room] = state
 
+    def drop_room(self, room: RoomId) -> None:
+        """Take a room away, with its tubes."""
+        for tube in self._topology.tubes_of(room):
+            self.drop_tube(tube.id)
+        self._topology.drop_room(room)
+        self.change.rooms[room] = None
+
     def put_tube(self, tube: Tube) -> None:
         """Add a tube or change it."""
         self._topology.put_tube(tube)

@@ -19,6 +19,15 @@ class Reach(NamedTuple):
     styles: tuple[AuthorStyle, ...]
 
 
+class Renamed(NamedTuple):
+    """A room under its new id, other rooms that name it, its tubes, and the ids of tubes that end."""
+
+    state: RoomState
+    others: list[RoomState]
+    tubes: list[Tube]
+    gone: list[str]
+
+
 class Topology:
     """The rooms and tubes of a shard. Answers are cached until the graph changes."""
 
@@ -29,6 +38,7 @@ class Topology:
         for tube in self.tubes.values():
             self._link(tube)
         self._reach: dict[RoomId, tuple[Reach, ...]] = {}
+        self._names: dict[RoomId, SameroomId] = {}
         self._any_bans: bool | None = None
 
     def _link(self, tube: Tube) -> None:
@@ -42,25 +52,31 @@ class Topology:
         self._reach.clear()
 
     def put_tube(self, tube: Tube) -> None:
-        """Add a tube or change it."""
+        """Add a tube or change it; its ends stay where they are."""
         self.tubes[tube.id] = tube
         self._link(tube)
-        self._reach.clear()
+        self._forget()
 
     def drop_tube(self, tube_id: str) -> None:
         """Take a tube away."""
         tube = self.tubes.pop(tube_id)
         for room in (tube.a, tube.b):
-            self._at[room].pop(tube_id, None)
+            self._at[room].pop(tube_id)
             if not self._at[room]:
                 del self._at[room]
+        self._forget()
+
+    def _forget(self) -> None:
+        """The graph has changed."""
         self._reach.clear()
+        self._names.clear()
 
     def drop_room(self, room: RoomId) -> None:
         """Take a room away, with its tubes."""
         for tube in self.tubes_of(room):
             self.drop_tube(tube.id)
         self.rooms.pop(room, None)
+        self._any_bans = None
         self._reach.clear()
 
     def tubes_of(self, room: RoomId) -> list[Tube]:
@@ -81,7 +97,12 @@ class Topology:
 
     def sameroom(self, room: RoomId) -> SameroomId:
         """The name of the sameroom that ``room`` is in."""
-        return SameroomId(min(self.component(room)))
+        found = self._names.get(room)
+        if found is None:
+            component = self.component(room)
+            found = SameroomId(min(component))
+            self._names.update(dict.fromkeys(component, found))
+        return found
 
     def reach(self, room: RoomId) -> tuple[Reach, ...]:
         """Where a message said in ``room`` goes, each room once, whatever the shape of the graph."""
@@ -122,18 +143,32 @@ class Topology:
             self._any_bans = any(state.bans for state in self.rooms.values())
         return self._any_bans and any(self.rooms[there].bans for reach in self.reach(room) for there in reach.rooms)
 
-    def rename(self, old: RoomId, new: RoomId) -> tuple[RoomState | None, list[Tube]]:
-        """Give a room another id; its tubes follow. Returns its new state and tubes, to be stored."""
+    def renamed(self, old: RoomId, new: RoomId) -> Renamed:
+        """What becomes of a room that gets another id: its tubes follow, but for those to ``new`` itself and to
+        rooms that ``new`` has a tube with already; a ban of the room is a ban of the new one. Changes nothing.
+        """
         replace = msgspec.structs.replace
-        state = self.rooms.get(old)
-        moved = [
-            replace(tube, a=new if tube.a == old else tube.a, b=new if tube.b == old else tube.b)
-            for tube in self.tubes_of(old)
-        ]
-        self.drop_room(old)
-        if state:
-            state = replace(state, room=new)
-            self.put_room(state)
-        for tube in moved:
-            self.put_tube(tube)
-        return state, moved
+        tubes: list[Tube] = []
+        gone: list[str] = []
+        taken = {new} | {tube.other(new) for tube in self.tubes_of(new)}
+        for tube in self.tubes_of(old):
+            if tube.other(old) in taken:
+                gone.append(tube.id)
+            else:
+                tubes.append(replace(tube, a=new) if tube.a == old else replace(tube, b=new))
+        states = [after for room in self.rooms.values() if (after := _with_renamed(room, old, new)) is not room]
+        mine = [state for state in states if state.room == old] or [self.rooms[old]]
+        return Renamed(replace(mine[0], room=new), [s for s in states if s.room != old], tubes, gone)
+
+
+def _with_renamed(state: RoomState, old: RoomId, new: RoomId) -> RoomState:
+    """``state`` as it is when the room ``old`` that it may speak of is called ``new``."""
+    replace = msgspec.structs.replace
+    was, asking = f"room {old}", state.asking
+    if was in state.bans:
+        bans = {f"room {new}" if key == was else key: name for key, name in state.bans.items()}
+        state = replace(state, bans=bans)
+    if asking and old in (asking.room, asking.other):
+        names = {name: new for name in ("room", "other", "asked_in") if getattr(asking, name) == old}
+        state = replace(state, asking=replace(asking, **names))
+    return state

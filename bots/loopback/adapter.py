@@ -114,8 +114,10 @@ class Loopback:
 
     async def delete(self, room: RoomId, natives: Sequence[NativeId]) -> None:
         """Take posts away."""
+        posts = self.network.room(native_room(room)).posts
         for native in natives:
-            self._post(room, native).deleted = True
+            if native in posts:
+                posts[native].deleted = True
         await self.network.tell()
 
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
@@ -143,7 +145,7 @@ class Loopback:
 
     async def history(self, room: RoomId, cursor: str) -> Remembered:
         """Posts after the one whose id is the cursor."""
-        posts = list(self.network.room(native_room(room)).posts.values())
+        posts = list(self.network.room(native_room(room)).said.values())
         ids = [post.id for post in posts]
         newest = ids[-1] if ids else ""
         if not cursor:
@@ -159,16 +161,13 @@ class Loopback:
                 text=post.text,
             )
             for post in after
-            if post.author != "bot"
         )
         return Remembered(events, newest, complete=cursor in ids)
 
     async def find_sent(self, outbound: Outbound) -> Receipt | None:
         """Look for a post by its key."""
-        for post in self.network.room(native_room(outbound.room)).posts.values():
-            if post.key == outbound.key:
-                return Receipt((NativeId(post.id),))
-        return None
+        post = self.network.room(native_room(outbound.room)).by_key.get(outbound.key)
+        return Receipt((NativeId(post.id),)) if post else None
 
     async def ping(self, room: RoomId) -> None:
         """Answer, if the network is up."""
@@ -184,7 +183,8 @@ class Loopback:
         return Invite("Loopback", (f"Say in a room: -sameroom connect {code}",))
 
     def _post(self, room: RoomId, native: NativeId) -> Post:
-        post = self.network.room(native_room(room)).posts.get(native)
+        here = self.network.room(native_room(room))
+        post = here.posts.get(native) or here.said.get(native)
         if post is None or post.deleted:
             raise Rejected("that post is gone")
         return post

@@ -35,11 +35,15 @@ class Room:
     id: str
     title: str
     posts: dict[str, Post] = field(default_factory=dict)
+    """What the bot posted, by id."""
+    by_key: dict[str, Post] = field(default_factory=dict)
+    said: dict[str, Post] = field(default_factory=dict)
+    """What people said, by id."""
     admins: set[str] = field(default_factory=set)
     typing: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """What stands there, in order, as ``author: text``."""
+        """What the bot posted and still stands, in order, as ``author: text``."""
         return [f"{p.author}: {p.text.plain}" for p in self.posts.values() if not p.deleted]
 
 
@@ -74,12 +78,10 @@ class LoopbackNetwork:
             await asyncio.sleep(delay_s)
         if self.faults.get(room_id):
             raise self.faults[room_id].popleft()
-        posts = self.room(room_id).posts
-        if post.key:
-            for before in posts.values():
-                if before.key == post.key:
-                    return before
-        posts[post.id] = post
+        room = self.room(room_id)
+        if post.key and (before := room.by_key.setdefault(post.key, post)) is not post:
+            return before
+        room.posts[post.id] = post
         await self.tell()
         return post
 

@@ -15,13 +15,15 @@ import msgspec
 from bots.host import Adapters, BotHost
 from bots.loopback import make_platform
 from bots.loopback.adapter import LoopbackConfig
-from bots.loopback.network import LoopbackNetwork, person
+from bots.loopback.network import LoopbackNetwork, Post, person
 from core.contract import Platform
 from core.deps import Deps, make_deps
+from core.directory import Directory
 from core.model import (
     AccountId,
     Author,
     BotAdded,
+    MessageEdited,
     MessageNew,
     NativeId,
     PlatformEvent,
@@ -34,6 +36,7 @@ from core.model import (
 from core.relay import Relay
 from core.settings import Settings
 from core.store import Redis
+from core.wire import SecurityRecord
 
 SECRET = "a secret key for tests, long enough"
 
@@ -66,22 +69,74 @@ class World:
         self.network.listeners[account](event)
 
     def say(
-        self, room: RoomId, who: str | Author, text: str | Text, *, native: str = "", reply_to: str = "", **more: Any
+        self,
+        room: RoomId,
+        who: str | Author,
+        text: str | Text,
+        *,
+        native: str = "",
+        reply_to: str = "",
+        quoting: dict[str, str] | None = None,
+        **more: Any,
     ) -> NativeId:
-        """Somebody says something."""
+        """Somebody says something. ``quoting``: what the platform says of the answered message."""
         native_id = NativeId(native or f"m{next(self.ids)}")
+        author = who if isinstance(who, Author) else person(who)
+        words = text if isinstance(text, Text) else Text(text)
+        here = self.network.room(room.partition("/")[2])
+        here.said[native_id] = Post(native_id, author.name, words)
         self.emit(
             MessageNew(
                 room=room,
                 native=native_id,
                 at_ms=self.deps.now_ms(),
-                author=who if isinstance(who, Author) else person(who),
-                text=text if isinstance(text, Text) else Text(text),
-                reply_to=ReplyTo(NativeId(reply_to)) if reply_to else None,
+                author=author,
+                text=words,
+                reply_to=ReplyTo(NativeId(reply_to), **(quoting or {})) if reply_to else None,
                 **more,
             )
         )
         return native_id
+
+    def happen(self, kind: type[PlatformEvent], room: RoomId, **fields: Any) -> None:
+        """Something else happens in a room; ``author`` may be a name."""
+        if isinstance(fields.get("author"), str):
+            fields["author"] = person(fields["author"])
+        native = NativeId(fields.pop("native", "") or f"e{next(self.ids)}")
+        self.emit(kind(room=room, native=native, at_ms=self.deps.now_ms(), **fields))
+
+    def edit(self, room: RoomId, target: str, who: str | Author, text: str, **more: Any) -> None:
+        """Somebody changes a message."""
+        self.happen(MessageEdited, room, target=NativeId(target), author=who, text=Text(text), **more)
+
+    async def accepted(self) -> None:
+        """Return when all that happened so far is durable."""
+        for emit in list(self.network.listeners.values()):
+            await emit.accepted()
+
+    def posts(self, room: RoomId) -> list[Post]:
+        """What the bot posted in a room."""
+        return list(self.network.room(room.partition("/")[2]).posts.values())
+
+    async def post(self, room: RoomId, text: str) -> Post:
+        """Wait for a post that holds ``text``; returns it."""
+        await self.shows(room, text)
+        return next(post for post in self.posts(room)[::-1] if text in post.text.plain)
+
+    async def asks(self, room: RoomId, who: str | Author, text: str) -> str:
+        """Type something that the bot answers; returns the answer."""
+        before = len(self.posts(room))
+        self.say(room, who, text)
+        try:
+            await self.until(lambda: len(self.posts(room)) > before)
+        except TimeoutError:
+            raise AssertionError(f"no answer to {text!r} in {room}") from None
+        return self.posts(room)[before].text.plain
+
+    async def log(self, room: RoomId | None = None) -> list[SecurityRecord]:
+        """The security log, oldest first."""
+        found = [record async for record in Directory(self.deps).security_log(room)]
+        return found[::-1]
 
     def add_bot(self, room: RoomId, title: str) -> None:
         """The bot is invited."""

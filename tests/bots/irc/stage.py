@@ -59,12 +59,13 @@ async def stage(store: Redis, services: Services, session: Session) -> AsyncIter
     server = session.keep("inspircd", InspIrcd)
     number = next(_numbers)
     channel, nick = f"#garden{number}", f"relay{number}"
-    ann = await HermeticIrcClient(f"ann{number}").connect(server.port)
-    await ann.join(channel)
     events = Recorder()
     adapter = IrcAdapter(ACCOUNT, config(server.port, nick=nick, channels=(channel,)), services)
+    # Both at once: the server takes a second over each.
     await adapter.start(events)
-    await ann.sees(f":{nick}!")
+    ann = await HermeticIrcClient(f"ann{number}").connect(server.port)
+    ann.send(f"JOIN {channel}")
+    await ann.sees(f":{nick}!", nick)  # the bot's JOIN, or its name in the list of who is there
     try:
         yield IrcStage(channel, nick, adapter, events, ann)
     finally:
