@@ -16,7 +16,7 @@ from core import keys
 from core.deps import Deps
 from core.ingest import Gate
 from core.model import AccountId, AuthorStyle, RoomId, account_of
-from core.store import as_awaitable, command
+from core.store import as_awaitable
 from core.topology import Topology
 from core.wire import (
     Act,
@@ -228,7 +228,7 @@ class Directory:
         self._gate = self._gate or self._deps.ingest.gate(redelivers=False)
         self._gate.put(Act(room, act_id, actor, person, name, argument, is_admin, *titles), dedup="")
         await self._gate.accepted()
-        reply = await command(self._store, "BLPOP", keys.act_reply(act_id), ACT_PATIENCE_S)
+        reply = await as_awaitable(self._store.blpop([keys.act_reply(act_id)], ACT_PATIENCE_S))
         if reply is None:
             raise NoAnswer
         return str(reply[1].decode())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import redis.asyncio as redis_asyncio
 import structlog
-from hiredis import pack_command
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -22,13 +22,24 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     ReadOnlyError,
-    ResponseError,
     TimeoutError,
 )
+
+from core.lane import Lane
 
 Redis = redis_asyncio.Redis
 log = structlog.get_logger()
 RETRY_S = 0.2
+
+
+class Store(redis_asyncio.Redis):
+    """A client of one server (at a time), with a lane for scripts."""
+
+    @cached_property
+    def lane(self) -> Lane:
+        """The connection for scripts."""
+        return Lane(self.connection_pool)
+
 
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, ClusterDownError, OSError)
 """What a store that is down, restarting, loading or failing over raises. Nothing is known to have happened."""
@@ -56,24 +67,10 @@ async def insist(attempt: Callable[..., Awaitable[Result]], *args: Any) -> Resul
 
 
 async def command(store: Redis, *args: str | bytes | int | float) -> Any:
-    """Send one command, packed by hiredis. The client's own packing of a batch costs more than all else we do.
-
-    Raises what the store raises; nothing is retried.
-    """
-    pool = getattr(store, "connection_pool", None)
-    if pool is None:  # a cluster finds the right node by itself
-        return await store.execute_command(*args)
-    connection = await pool.get_connection()
-    try:
-        await connection.send_packed_command(pack_command(args))  # type: ignore[arg-type]
-        return await connection.read_response()
-    except BaseException as error:
-        if not isinstance(error, ResponseError) or isinstance(error, ReadOnlyError):
-            # Its answer must not be taken for the next command's; a server that turned read-only is left.
-            await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
+    """Send one command by the shortest way; not one that blocks. Raises what the store raises; retries nothing."""
+    if isinstance(store, Store):
+        return await store.lane(*args)
+    return await store.execute_command(*args)
 
 
 async def as_awaitable(command: Any) -> Any:
@@ -98,7 +95,7 @@ def open_store(url: str, *, max_connections: int = 64) -> Redis:
         pool = redis_asyncio.BlockingConnectionPool.from_url(
             url, max_connections=max_connections, timeout=30, **options
         )
-        return redis_asyncio.Redis.from_pool(pool)
+        return Store.from_pool(pool)
     if scheme == "redis+sentinel":
         return _sentinel(url, options)
     if scheme in ("redis+cluster", "rediss+cluster"):
@@ -124,4 +121,4 @@ def _sentinel(url: str, options: dict[str, Any]) -> Redis:
         options["password"] = parts.password
     if "db" in query:
         options["db"] = int(query["db"][0])
-    return cast("Redis", Sentinel(hosts).master_for(name, **options))
+    return cast("Redis", Sentinel(hosts).master_for(name, redis_class=Store, **options))
