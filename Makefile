@@ -1,52 +1,89 @@
-# `make run` starts the product, `make test` runs all tests. Everything else is below.
+# make run    start bridgebot from this folder (ARGS="--irc irc.example.org/#garden" adds a channel)
+# make test   install what the tests need, then lint, types, import rules and all tests
+# make bench  measure; make faults  kill and cut things for a long time; make clean  remove what was made, not ./data
 
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-DATA ?= ./data
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+BIN := .venv/bin
 ARGS ?=
+CANDIDATES := /usr/bin/python3 python3.13 python3.12 python3.11 python3
+# PYTHON=/path/to/python3 chooses another one.
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 
-.PHONY: run test bench faults lint clean
+# $(call as_root,COMMAND): run it as root, or fail.
+as_root = if [ "$$(id -u)" = 0 ]; then $(1); else sudo -n $(1); fi
+# $(call debian,PACKAGES): install them, or fail where that is not possible.
+debian = command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } && \
+  $(call as_root,apt-get update -qq) && \
+  $(call as_root,env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1)) >/dev/null
 
-run: $(VENV)/installed
-	@$(BIN)/bridgebot run --data "$(DATA)" $(ARGS)
+.PHONY: help
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-test: $(VENV)/installed-for-tests
-	@sh tests/servers/install.sh
+.PHONY: run
+run: .venv/.installed
+	@exec $(BIN)/bridgebot run --data ./data $(ARGS)
+
+.venv/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "bridgebot needs Python 3.11 or newer. Install it: apt-get install python3 (Debian 12, Ubuntu 24.04 or" >&2; \
+	  echo "newer), brew install python@3.12 (macOS); or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@rm -rf .venv
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "Installing python3-venv ..." >&2; \
+	  $(call debian,python3-venv) || { \
+	    echo "$(PYTHON) cannot make virtual environments. Install the package python3-venv." >&2; exit 1; }; fi
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing bridgebot into .venv (only the first time) ..." >&2
+	@$(BIN)/python -m pip install --quiet -e '.[all]' -c constraints.txt
+	@touch $@
+
+.venv/.installed-test: .venv/.installed
+	@echo "Installing the test tools into .venv ..." >&2
+	@$(BIN)/python -m pip install --quiet -e '.[all,test]' -c constraints.txt
+	@touch $@
+
+# Servers and the browser that the tests talk to. A test whose server is missing fails.
+.PHONY: servers
+servers:
+	@missing=""; \
+	for name in inspircd ngircd redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing$$missing ..." >&2; \
+	  $(call debian,$$missing) || { \
+	    echo "The tests need these programs:$$missing" >&2; \
+	    echo "Debian, Ubuntu: sudo apt-get install$$missing" >&2; \
+	    echo "macOS: brew install inspircd ngircd redis; brew install --cask chromium" >&2; exit 1; }; fi
+
+.PHONY: test
+test: .venv/.installed-test servers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/installed-for-tests
-	@sh tests/servers/install.sh
+.PHONY: bench
+bench: .venv/.installed-test servers
 	$(BIN)/python -m bench $(ARGS)
 
-faults: $(VENV)/installed-for-tests
+.PHONY: faults
+faults: .venv/.installed-test servers
 	$(BIN)/python -m tests.faults $(ARGS)
 
-lint: $(VENV)/installed-for-tests
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
+.PHONY: clean
 clean:
-	rm -rf $(VENV) build dist *.egg-info
-
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "bridgebot needs Python 3.11 or newer. Say which one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo "Python cannot make virtual environments here. On Debian: apt-get install python3-venv"; exit 1; }
-
-$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing what bridgebot needs (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@touch $@
-
-$(VENV)/installed-for-tests: $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
-	@touch $(VENV)/installed $@
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

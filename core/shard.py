@@ -59,6 +59,7 @@ from core.wire import (
 log = structlog.get_logger()
 
 ACT_REPLY_LIFE_S = 60
+TRIM_AFTER_S = 0.25
 TRIM_EVERY = 1_000
 """Done entries that may lie in the inbox while there is more to do."""
 
@@ -78,6 +79,8 @@ class Shard:
         self._pinger = Pinger(gate)
         self._done = 0
         self._trimmed = 0
+        self._trim_timer: asyncio.TimerHandle | None = None
+        self._trim_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled. Raises LeaseLost, StoreDown and what the store raises: load the shard anew."""
@@ -89,13 +92,17 @@ class Shard:
                     entries = [(entry, event) for entry, event in entries if entry > self._done]
                 if entries:
                     await self._handle(entries)
+                if self._done - self._trimmed >= TRIM_EVERY:
+                    await self._trim_done()
                 if not self.tail.ready():
-                    await self._trim_done()
+                    self._trim_soon()
                     await self.tail.wait()
-                elif self._done - self._trimmed >= TRIM_EVERY:
-                    await self._trim_done()
         finally:
             self._pinger.stop()
+            if self._trim_timer:
+                self._trim_timer.cancel()
+            if self._trim_task:
+                self._trim_task.cancel()
 
     async def _load(self) -> None:
         tag, store = self._tag, self._store
@@ -175,13 +182,23 @@ class Shard:
             *(self._deps.journals.append(tag, self._tag, epoch, records) for tag, records in out.by_tag.items())
         )
 
+    def _trim_soon(self) -> None:
+        """Trim once for everything that is done in the next moment, and off the messages' way."""
+        if self._trim_timer is None and self._done > self._trimmed:
+            self._trim_timer = asyncio.get_running_loop().call_later(TRIM_AFTER_S, self._trim_now)
+
+    def _trim_now(self) -> None:
+        self._trim_timer = None
+        self._trim_task = asyncio.create_task(self._trim_done())
+
     async def _trim_done(self) -> None:
         if self._done > self._trimmed:
             names = [keys.stream(self._tag), keys.epoch(self._tag)]
             args = [self.tail.epoch, f"{self._done + 1}-0"]
+            done = self._done
             if await insist(self._trim, names, args) == -1:
-                raise LeaseLost(self._tag)
-            self._trimmed = self._done
+                self.tail.lose()
+            self._trimmed = done
 
     def _refuse(self, event: MessageNew, refusal: str, out: Outgoing) -> None:
         key = (event.room, event.author.id, refusal)
