@@ -179,9 +179,13 @@ async def open_node(
     Raises core.secrets.SecretKeyError, SettingsError, core.store.StoreUrlError.
     """
     store = open_store(settings.redis_url)
-    await wait_for_store(store)
-    await check_key(store, settings.secret_key)
-    shards = await fix_shards(store, settings)
+    try:
+        await wait_for_store(store)
+        await check_key(store, settings.secret_key)
+        shards = await fix_shards(store, settings)
+    except BaseException:
+        await store.aclose()
+        raise
     public_url = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
     deps = make_deps(store, settings, shards, process_name(embedded), public_url)
     accounts = Accounts(store, settings.secret_key, deps.now_ms, on_secret)

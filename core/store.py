@@ -90,7 +90,8 @@ def open_store(url: str, *, max_connections: int = 64) -> Redis:
     """
     scheme = urlsplit(url).scheme
     retry = Retry(NoBackoff(), 0)
-    options: dict[str, Any] = {"retry": retry, "health_check_interval": 0}
+    # With a socket_timeout, redis-py wraps every send in asyncio.wait_for, which on Python 3.11 swallows cancellations.
+    options: dict[str, Any] = {"retry": retry, "health_check_interval": 0, "socket_timeout": None}
     if scheme in ("redis", "rediss", "unix"):
         pool = redis_asyncio.BlockingConnectionPool.from_url(
             url, max_connections=max_connections, timeout=30, **options
