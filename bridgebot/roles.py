@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
 import msgspec
 import structlog
 
@@ -194,9 +195,21 @@ async def open_node(
     return Node(settings, deps, accounts, source, adapters, Directory(deps), Metrics())
 
 
+class PartFailed(click.ClickException):
+    """A part of the process ended by itself, which it never should; the process ends with it, to be started anew."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A part of bridgebot ended with an error, see above. Nothing accepted is lost: start it again."
+        )
+
+
 @asynccontextmanager
-async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) -> AsyncIterator[Node]:
-    """Run the roles for as long as the block lasts; then stop them in order."""
+async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) -> AsyncIterator[Awaitable[None]]:
+    """Run the roles for as long as the block lasts; then stop them in order.
+
+    Yields what the block waits for besides being asked to stop: it raises PartFailed when a part has ended.
+    """
     roles = frozenset(roles)
     deps = node.deps
     base = [asyncio.create_task(deps.journals.keep()), asyncio.create_task(deps.ingest.run())]
@@ -212,7 +225,7 @@ async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) ->
             base.append(asyncio.create_task(_follow_accounts(deps.store, node.host.accounts_changed)))
         if "web" in roles:
             runner = await _start_web(node)
-        yield node
+        yield _first_to_fail(base + parts)
     finally:
         if runner:
             await runner.cleanup()
@@ -223,6 +236,13 @@ async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) ->
         for task in base:
             await _end(task)
         await deps.store.aclose()
+
+
+async def _first_to_fail(tasks: Sequence[asyncio.Task[None]]) -> None:
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in ended:
+        log.error("a part of the process ended", part=task.get_coro().__qualname__)  # type: ignore[union-attr]
+    raise PartFailed
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -259,11 +279,28 @@ async def _start_web(node: Node) -> Any:
     from bridgebot.site import portal_deps
     from portal.app import make_app, make_runner
 
-    runner = make_runner(make_app(await portal_deps(node)))
+    deps = await portal_deps(node)
+    app = make_app(deps)
+
+    async def send_pages_away(app: web.Application) -> None:
+        for account in deps.accounts:
+            await account.adapter.stop()
+
+    app.on_shutdown.append(send_pages_away)
+    runner = make_runner(app)
     await runner.setup()
     settings = node.settings
     await web.TCPSite(runner, settings.host, settings.port).start()
     return runner
+
+
+async def until(asked: Awaitable[None], failed: Awaitable[None]) -> None:
+    """Return when asked to stop. Raises PartFailed."""
+    waiting = [asyncio.ensure_future(asked), asyncio.ensure_future(failed)]
+    ended, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    waiting[1].cancel()
+    for one in ended:
+        one.result()
 
 
 def until_asked_to_stop() -> Awaitable[None]:

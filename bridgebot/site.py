@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bots.emit import AccountEmit
+from bots.host import Adapters
+from bots.registry import platform as find_platform
 from core.contract import Emit
 from core.directory import NoAnswer
 from core.model import AccountId, RoomId
@@ -40,7 +42,8 @@ class _Act:
 
 async def portal_deps(node: Node) -> PortalDeps:
     """What the portal works with, for the accounts there are now."""
-    made = await node.adapters.all()
+    # Adapters of the portal's own, never started: those that the host runs come and go with their leases.
+    made = await Adapters(node.deps, node.source, find_platform).all()
     accounts = [Account(adapter.account, platform.title, adapter) for adapter, platform in made]
     platforms = {adapter.account: (adapter, platform) for adapter, platform in made}
     emits: dict[AccountId, AccountEmit] = {}

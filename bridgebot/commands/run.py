@@ -61,11 +61,11 @@ async def _run(settings: Settings, redactor: Redactor, wanted: Targets) -> None:
         if embedded is not None:
             node.store_trouble = lambda: embedded.trouble
         await _add_accounts(node, wanted)
-        async with roles.running(node, roles.ALL_ROLES):
+        async with roles.running(node, roles.ALL_ROLES) as failed:
             if node.relay:
                 await node.relay.ready.wait()
             process.say(f"bridgebot is running: {node.deps.public_url}  (Ctrl+C stops it)")
-            await asked
+            await roles.until(asked, failed)
 
 
 async def _add_accounts(node: Any, wanted: Targets) -> None:
@@ -119,7 +119,7 @@ async def _role(settings: Settings, redactor: Redactor, role: str, only: Iterabl
         await asyncio.gather(opening, return_exceptions=True)
         return
     node = await opening
-    async with roles.running(node, {role}, only):
+    async with roles.running(node, {role}, only) as failed:
         where = f": {node.deps.public_url}" if role == "web" else ""
         process.say(f"bridgebot {role} is running{where}  (Ctrl+C stops it)")
-        await asked
+        await roles.until(asked, failed)

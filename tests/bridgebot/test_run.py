@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import socket
 import stat
@@ -133,14 +132,6 @@ def test_what_cannot_work_is_said_in_one_line(
     assert done.stderr.startswith("Error: ")
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere; the test of /proc covers it")
-def test_a_folder_of_somebody_else_is_explained(tmp_path: Path) -> None:
-    """No right to write: which folder, and what to do."""
-    (tmp_path / "data").mkdir(mode=0o500)
-    done = call(tmp_path, "run", "--data", str(tmp_path / "data"))
-    assert (done.returncode, "no right to write" in done.stderr) == (1, True)
 
 
 def test_the_roles_wait_for_their_store(tmp_path: Path) -> None:
