@@ -15,14 +15,14 @@ import structlog
 from bots.emit import AccountEmit
 from core import keys
 from core.composer import Composer
-from core.contract import Adapter, AdapterError, Files, Platform, Rejected, Services
-from core.deliverer import Deliverer, Watch
+from core.contract import Adapter, Files, Platform, Rejected, Services, Streams
+from core.deliverer import STREAM_BATCH, Deliverer, Watch
 from core.deps import Deps
 from core.journal import LeaseLost
-from core.membership import Membership
+from core.membership import BEAT_MAX_S, Membership
 from core.model import AccountId, FileRef, PlatformId
 from core.outbox import Outbox
-from core.store import TRANSIENT, StoreDown
+from core.store import TRANSIENT, StoreDown, insist
 from core.wire import decode_delivery
 
 log = structlog.get_logger()
@@ -158,6 +158,8 @@ class AccountHost:
                 await self._hold_account()
             except (*TRANSIENT, StoreDown) as error:
                 log.warning("account waits for the store", account=self.account.id, error=str(error))
+            except Exception:  # one account must not be gone for good, whatever its adapter does
+                log.exception("account starts again", account=self.account.id)
             await asyncio.sleep(RESTART_S)
 
     async def _hold_account(self) -> None:
@@ -168,13 +170,17 @@ class AccountHost:
         self._adapters.forget(self.account.id)
         adapter, platform = self._adapters.make(self.account)
         emit = self.emit = AccountEmit(adapter, platform, self._deps)
+        gate = self._deps.ingest.gate(redelivers=False)
         starting = asyncio.create_task(self._start(adapter, emit))
         try:
             lost = False
             while tail is not None and not lost:
-                outbox = Outbox(self.account.id, tail, self._deps)
+                # A stream may have two batches of a room out: one under way, one not yet written down.
+                outbox = Outbox(
+                    self.account.id, tail, self._deps, 2 * STREAM_BATCH if isinstance(adapter, Streams) else 1
+                )
                 composer = Composer(adapter, self._deps, self._adapters.open_file)
-                deliverer = Deliverer(adapter, outbox, composer, emit.gate, self._deps, self._watch)
+                deliverer = Deliverer(adapter, outbox, composer, gate, self._deps, self._watch)
                 self._deliverer = deliverer
                 emit.on_online = deliverer.online
                 try:
@@ -182,11 +188,11 @@ class AccountHost:
                 except* LeaseLost:
                     log.info("account changed hands", account=self.account.id)
                     lost = True
-                except* (*TRANSIENT, StoreDown) as errors:
-                    log.warning("delivery starts again", account=self.account.id, error=str(errors.exceptions[0]))
+                except* Exception as errors:
+                    log.error("delivery starts again", account=self.account.id, exc_info=errors)
                     await asyncio.sleep(RESTART_S)
                 if not lost:
-                    tail = await self._deps.journals.take(self._tag, decode_delivery)
+                    tail = await insist(self._deps.journals.take, self._tag, decode_delivery)
         finally:
             starting.cancel()
             await self._let_go(adapter, tail)
@@ -195,21 +201,22 @@ class AccountHost:
         while True:
             try:
                 await adapter.start(emit)
-            except AdapterError as error:
-                emit.offline(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                emit.offline(str(error) or repr(error))
                 await asyncio.sleep(START_RETRY_S)
             else:
                 return
 
     async def _let_go(self, adapter: Adapter, tail: Any) -> None:
         try:
-            await adapter.stop()
-        except AdapterError as error:
-            log.warning("account did not stop cleanly", account=self.account.id, error=str(error))
+            async with asyncio.timeout(STOP_PATIENCE_S):
+                await adapter.stop()
+        except Exception as error:  # noqa: BLE001 - the lease is given back all the same
+            log.warning("account did not stop cleanly", account=self.account.id, error=repr(error))
         if tail is not None:
             try:
                 await self._deps.journals.release(tail)
-            except TRANSIENT as error:
+            except (*TRANSIENT, StoreDown) as error:
                 log.debug("lease runs out by itself", error=str(error))
 
 
@@ -242,13 +249,15 @@ class BotHost:
         """Serve until cancelled, then stop every account in order."""
         try:
             while True:
+                self._changed.clear()
                 try:
                     await self._balance()
                 except (*TRANSIENT, StoreDown) as error:
                     log.warning("bots wait for the store", error=str(error))
-                self._changed.clear()
+                except Exception:  # the accounts that run go on
+                    log.exception("bots cannot share out the accounts")
                 try:
-                    async with asyncio.timeout(self._deps.settings.lease_ms / 4000):
+                    async with asyncio.timeout(min(BEAT_MAX_S, self._deps.settings.lease_ms / 4000)):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
@@ -273,5 +282,5 @@ class BotHost:
         self._hosts.clear()
         try:
             await self._members.leave()
-        except TRANSIENT as error:
+        except (*TRANSIENT, StoreDown) as error:
             log.debug("membership runs out by itself", error=str(error))

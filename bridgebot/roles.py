@@ -7,6 +7,7 @@ that could not be finished, and what is under way is finished.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import socket
@@ -225,6 +226,9 @@ async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) ->
             base.append(asyncio.create_task(_follow_accounts(deps.store, node.host.accounts_changed)))
         if "web" in roles:
             runner = await _start_web(node)
+        # What is loaded by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         yield _first_to_fail(base + parts)
     finally:
         if runner:

@@ -29,10 +29,8 @@ redis.call('HSET', KEYS[3], ARGV[2], string.format('%.0f %s', last, ARGV[3]))
 if id > newest then
   redis.call('SET', KEYS[2], id)
   local owner = redis.call('GET', KEYS[4])
-  if owner == ARGV[1] then
-    if ARGV[4] ~= '' and redis.call('GET', KEYS[5]) == ARGV[4] then redis.call('SET', KEYS[6], id) end
-  elseif owner then
-    redis.call('PUBLISH', ARGV[5] .. owner, ARGV[6])
-  end
+  -- The epoch alone counts here: the owner may renew a lease that has run out and go on with what it was handed.
+  if ARGV[4] ~= '' and redis.call('GET', KEYS[5]) == ARGV[4] then redis.call('SET', KEYS[6], id) end
+  if owner and owner ~= ARGV[1] then redis.call('PUBLISH', ARGV[5] .. owner, ARGV[6]) end
 end
 return result

@@ -1,7 +1,7 @@
 -- Stores a change of rooms and tubes that the inbox entry ARGV[2] asked for, once however often this is repeated.
--- KEYS: epoch, applied, rooms, tubes, moved, security, stream, seq
+-- KEYS: epoch, applied, rooms, tubes, moved, security, stream, seq, dead, attempts
 -- ARGV: epoch, entry, then operations: 'set'|'del' rooms|tubes|moved field [value], 'log' record,
---       or 'barrier' record (appended to the shard's own inbox)
+--       'barrier' record (appended to the shard's own inbox), or 'dead' record (the entry is set aside)
 -- Returns 1, 0 if it was stored before, -1 if the shard changed hands.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[2]) then return 0 end
@@ -16,6 +16,10 @@ while i <= #ARGV do
     i = i + 3
   elseif ARGV[i] == 'log' then
     redis.call('XADD', KEYS[6], 'MAXLEN', '~', 100000, '*', 'e', ARGV[i + 1])
+    i = i + 2
+  elseif ARGV[i] == 'dead' then
+    redis.call('XADD', KEYS[9], '*', 'e', ARGV[i + 1])
+    redis.call('HDEL', KEYS[10], ARGV[2])
     i = i + 2
   else
     redis.call('XADD', KEYS[7], redis.call('INCR', KEYS[8]) .. '-0', 'e', ARGV[i + 1])

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from core.contract import Adapter, Capabilities, Outbound, OutFile
 from core.deps import Deps
+from core.jobs import Job
 from core.model import FileRef, MessageId, NativeId, RoomId, Text, said_in
-from core.outbox import Job
 from core.rendering import Renderer, size_label
 from core.text.safety import clean_name, defuse_mass_mentions
 from core.wire import Posted

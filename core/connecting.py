@@ -37,6 +37,8 @@ class Connector:
         self._settings: Settings = deps.settings
         self._leaving = leaving
         """Rooms of this shard that are on their way to another one."""
+        self._looked: set[tuple[RoomId, RoomId]] = set()
+        """Connections that were put behind all that is in the inbox, for a room that must come from there."""
 
     async def connect(self, asked: ConnectAsked, step: Step) -> None:
         """Make the tube here, or pass the wish on to the shard where that can be done."""
@@ -55,7 +57,7 @@ class Connector:
         if where is None:
             step.out.forward(self.index, asked)
         elif where == self.index:
-            step.answer(asked.asked_in, replies.wrong_code(self._settings.prefix), asked.reply_to)
+            self._look_again(asked, step)
         else:
             step.out.forward(where, asked)
 
@@ -64,11 +66,21 @@ class Connector:
         if where is None:
             step.out.forward(self.index, asked)
         elif where == self.index:
-            step.answer(asked.asked_in, replies.wrong_code(self._settings.prefix), asked.reply_to)
+            self._look_again(asked, step)
         elif where > self.index:
             step.out.forward(where, asked.turned())
         else:
             self._send_off(asked, where, step)
+
+    def _look_again(self, asked: ConnectAsked, step: Step) -> None:
+        """A room that should be here is not: it is in the inbox already, or else it exists no more."""
+        pair = (asked.room, asked.other)
+        if pair in self._looked:
+            self._looked.discard(pair)
+            step.answer(asked.asked_in, replies.wrong_code(self._settings.prefix), asked.reply_to)
+        else:
+            self._looked.add(pair)
+            step.out.forward(self.index, asked)
 
     def _send_off(self, asked: ConnectAsked, where: int, step: Step) -> None:
         rooms = self._topology.component(asked.room)
@@ -128,6 +140,7 @@ class Connector:
 
     def _connect_here(self, asked: ConnectAsked, step: Step) -> None:
         topology = self._topology
+        self._looked.discard((asked.room, asked.other))
         opener, joiner = topology.rooms[asked.opener()], topology.rooms[asked.asked_in]
         if opener.room in topology.component(joiner.room):
             step.answer(joiner.room, replies.already_connected(self._settings.prefix, opener.label()), asked.reply_to)

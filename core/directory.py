@@ -138,8 +138,10 @@ class Directory:
     async def _portal_open(self, room: RoomId) -> bool:
         if await self._store.exists(code_keys.link_generation("portal", room)):
             return True
-        now_ms = self._deps.now_ms()
-        return bool(await as_awaitable(self._store.zcount(code_keys.codes_of(room), now_ms, "+inf")))
+        issued: Any = await self._store.zrangebyscore(code_keys.codes_of(room), f"({self._deps.now_ms()}", "+inf")
+        # One that was used or taken back stays in the list until it would have ended.
+        claims = [await as_awaitable(self._store.hget(code_keys.code(code.decode()), "claim")) for code in issued]
+        return b"" in claims
 
     async def sameroom(self, room_id: RoomId) -> Sameroom:
         """The sameroom that a room is in; at least the room itself, when it is known."""

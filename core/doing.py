@@ -6,11 +6,12 @@ from core.composer import Composer
 from core.contract import Adapter, AdapterError, Deletes, Edits, Pings, Reacts, Receipt, Types
 from core.deps import Deps
 from core.ingest import Gate
+from core.jobs import Job
 from core.model import MessageId, said_in
-from core.outbox import Job
 from core.wire import Pong, Posted
 
 DONE = Receipt()
+TYPING_MAX_AGE_MS = 5_000
 
 
 class Doing:
@@ -73,7 +74,9 @@ class Doing:
 
     async def _typing(self, job: Job) -> Receipt:
         author = job.delivery.author
-        if isinstance(self._adapter, Types) and author and self._deps.now_ms() - job.delivery.at_ms < 5_000:
+        fresh = self._deps.now_ms() - job.delivery.at_ms < TYPING_MAX_AGE_MS
+        shown = self._adapter.capabilities(job.room).typing != "drop"
+        if isinstance(self._adapter, Types) and author and shown and fresh:
             await self._adapter.typing(job.room, self._composer.renderer.author(author))
         return DONE
 

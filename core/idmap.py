@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from core import keys
-from core.model import MessageId, NativeId, RoomId, account_of, message_id
+from core.model import AccountId, MessageId, NativeId, RoomId, account_of, message_id
 from core.store import Redis
 from core.wire import Posted, decode_posted, encode
 
 BUCKET_MS = 7 * 86_400_000
+EVERY_ROOM = "*"
+"""Stands for a room in the name of the hash that rooms of an account share."""
 
 
 class IdMap:
@@ -30,6 +32,10 @@ class IdMap:
         """The hash that a post made now goes into."""
         return keys.ids(keys.account_tag(account_of(room)), room, now_ms // BUCKET_MS)
 
+    def shared_key(self, account: AccountId, now_ms: int) -> str:
+        """The hash for a message that went to several rooms of an account and has no ids there."""
+        return keys.ids(keys.account_tag(account), RoomId(EVERY_ROOM), now_ms // BUCKET_MS)
+
     @staticmethod
     def fields(message: MessageId, posted: Posted) -> list[Any]:
         """Fields and values that record a post: both ways."""
@@ -38,29 +44,35 @@ class IdMap:
             values += ("n" + native, message)
         return values
 
-    async def _newest(self, asked: Iterable[tuple[RoomId, str]], now_ms: int) -> list[bytes | None]:
+    async def _newest(self, asked: Iterable[tuple[RoomId, str, RoomId]], now_ms: int) -> list[bytes | None]:
+        """The newest value of each (room of the account, field, room that names the hash)."""
         asked = list(asked)
         if not asked:
             return []
         week = now_ms // BUCKET_MS
         pipeline = self._store.pipeline(transaction=False)
-        for room, field in asked:
+        for room, field, named in asked:
             tag = keys.account_tag(account_of(room))
             for bucket in range(week, week - self._buckets, -1):
-                pipeline.hget(keys.ids(tag, room, bucket), field)
+                pipeline.hget(keys.ids(tag, named, bucket), field)
         found = await pipeline.execute()
         rows = (found[i : i + self._buckets] for i in range(0, len(found), self._buckets))
         return [next((value for value in row if value is not None), None) for row in rows]
 
     async def posted(self, asked: Iterable[tuple[RoomId, MessageId]], now_ms: int) -> list[Posted | None]:
         """What each message became in each room."""
-        found = await self._newest(((room, "m" + message) for room, message in asked), now_ms)
-        return [decode_posted(value) if value else None for value in found]
+        asked = list(asked)
+        own = [(room, "m" + message, room) for room, message in asked]
+        shared = [(room, "m" + message, RoomId(EVERY_ROOM)) for room, message in asked]
+        found = await self._newest(own + shared, now_ms)
+        records = [decode_posted(value) if value else None for value in found]
+        answers = zip(asked, records[: len(asked)], records[len(asked) :], strict=True)
+        return [alone or (all_ if all_ and room in all_.rooms else None) for (room, _), alone, all_ in answers]
 
     async def messages(self, asked: Iterable[tuple[RoomId, NativeId]], now_ms: int) -> list[tuple[MessageId, bool]]:
         """The message behind each native id in each room, and whether it is one that we posted there."""
         asked = list(asked)
-        found = await self._newest(((room, "n" + native) for room, native in asked), now_ms)
+        found = await self._newest(((room, "n" + native, room) for room, native in asked), now_ms)
         return [
             (MessageId(value.decode()), True) if value else (message_id(room, native), False)
             for (room, native), value in zip(asked, found, strict=True)

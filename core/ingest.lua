@@ -15,7 +15,9 @@ local id = newest
 for i = 7, #ARGV, 3 do
   local to = any_moved and redis.call('HGET', KEYS[3], ARGV[i])
   if to then
-    result[#result + 1] = to
+    -- What was taken in here before the room moved is not to be taken in again where it is now.
+    local seen = ARGV[i + 1] ~= '' and redis.call('EXISTS', ARGV[4] .. ARGV[i + 1]) == 1
+    result[#result + 1] = seen and 0 or to
   elseif ARGV[i + 1] ~= '' and not redis.call('SET', ARGV[4] .. ARGV[i + 1], '1', 'NX', 'EX', ARGV[3]) then
     result[#result + 1] = 0
   else
@@ -24,7 +26,7 @@ for i = 7, #ARGV, 3 do
     result[#result + 1] = id
   end
 end
-redis.call('SET', KEYS[5], cmsgpack.pack({ARGV[2], result}), 'EX', 3600)
+redis.call('SET', KEYS[5], cmsgpack.pack({ARGV[2], result}), 'EX', 86400)
 if id > newest then
   redis.call('SET', KEYS[2], id)
   local owner = redis.call('GET', KEYS[4])

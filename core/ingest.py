@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import zlib
+from bisect import insort
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from redis.exceptions import ResponseError
 
@@ -21,29 +24,76 @@ from core import keys
 from core.journal import Journals
 from core.model import Event, MessageNew, RoomId, Typing
 from core.scripts import Script
-from core.store import TRANSIENT, StoreDown
+from core.store import TRANSIENT, StoreDown, insist
 from core.wire import Incoming, encode
 
 log = structlog.get_logger()
 
 PENDING_MAX = 20_000
 """Events not yet durable above which those that the platform would redeliver are refused."""
+REFUSAL_S = 2.0
+"""How long nothing is acknowledged after an event was refused: nobody knows whose it was."""
+ACCEPT_S = 0.9
+"""Longest that somebody waits for the store who can be told to come again."""
 MOVING_RETRY_S = 0.02
 DOWN_RETRY_S = 0.5
+MOVE_IS_NEW_S = 600.0
+"""So long the shard that a room moved away from is asked first: it knows what was taken in there."""
+
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+class Detour:
+    """What is special about the way of an event that cannot go straight in."""
+
+    __slots__ = ("at", "holding", "ready", "rooms")
+
+    def __init__(self, rooms: tuple[RoomId, ...], ready: Awaitable[Incoming] | None = None) -> None:
+        self.rooms = rooms
+        """What is said in them later waits for it."""
+        self.ready = ready
+        """Completes the event."""
+        self.holding: tuple[RoomId, ...] = ()
+        """Rooms that it holds up while it waits itself."""
+        self.at: int | None = None
+        """The shard that it was sent on to."""
 
 
 class Item:
     """An event on its way in."""
 
-    __slots__ = ("dedup", "event", "gate", "index", "ready", "rooms")
+    __slots__ = ("dedup", "detour", "event", "gate", "index", "record")
 
-    def __init__(self, index: int, event: Incoming, dedup: str, gate: Gate) -> None:
+    def __init__(
+        self, index: int, event: Incoming, record: bytes, dedup: str, gate: Gate, detour: Detour | None
+    ) -> None:
         self.index = index
         self.event = event
+        self.record = record
         self.dedup = dedup
         self.gate = gate
-        self.rooms: tuple[RoomId, ...] = (event.room,)
-        self.ready: Awaitable[Incoming] | None = None
+        self.detour = detour
+
+    def on_detour(self) -> Detour:
+        """Its detour, made if it has none."""
+        if self.detour is None:
+            self.detour = Detour((self.event.room,))
+        return self.detour
+
+
+class Stop:
+    """Why the events of a room wait, and which."""
+
+    __slots__ = ("items", "reasons")
+
+    def __init__(self) -> None:
+        self.reasons = 0
+        self.items: list[Item] = []
+        """In the order they were emitted."""
+
+
+def _by_index(item: Item) -> int:
+    return item.index
 
 
 def dedup_key(event: Incoming) -> str:
@@ -53,6 +103,19 @@ def dedup_key(event: Incoming) -> str:
     return f"{event.room}\n{event.native}\n{author}"
 
 
+def encodable(event: E) -> E:
+    """The same event without half characters (lone surrogates), which JSON can bring in and nothing can take."""
+
+    def mended(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if isinstance(value, (list, tuple)):
+            return [mended(item) for item in value]
+        return {mended(key): mended(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    return msgspec.convert(mended(msgspec.to_builtins(event)), type(event))
+
+
 class Gate:
     """The way in of one account (or of our own records)."""
 
@@ -60,7 +123,7 @@ class Gate:
         self._ingest = ingest
         self._redelivers = redelivers
         self._last = 0
-        self._refused = False
+        self._refused_until_s = 0.0
         self.late: set[int] = set()
         """Indices of events that wait for their room."""
 
@@ -77,21 +140,32 @@ class Gate:
         ``rooms`` (by default the event's own) waits behind it.
         """
         if self._redelivers and len(self._ingest.pending) > PENDING_MAX:
-            self._refused = True
+            self._refused_until_s = time.monotonic() + REFUSAL_S
+            if asyncio.iscoroutine(ready):
+                ready.close()
             return
+        try:
+            record = encode(event)
+        except UnicodeEncodeError:
+            event = encodable(event)
+            record = encode(event)
         if dedup is None:
             dedup = dedup_key(event) if self._redelivers and not isinstance(event, Typing) else ""
-        item = self._ingest.add(event, dedup, self)
-        if ready is not None:
-            item.ready, item.rooms = ready, rooms or item.rooms
-        self._last = item.index
+        detour = None if ready is None else Detour(rooms or (event.room,), ready)
+        self._last = self._ingest.add(event, record, dedup, self, detour)
 
     async def accepted(self) -> None:
         """Return when all that was put is durable. Raises StoreDown; what was put is kept, and tried on."""
-        if self._refused:
-            self._refused = False
+        if self._refused_until_s > time.monotonic():
             raise StoreDown("too many events wait for the store")
-        await self._ingest.settled(self._last, self)
+        if not self._redelivers:
+            await self._ingest.settled(self._last, self)
+            return
+        try:
+            async with asyncio.timeout(ACCEPT_S):
+                await self._ingest.settled(self._last, self)
+        except TimeoutError:
+            raise StoreDown("the store takes too long") from None
 
 
 class Ingest:
@@ -103,13 +177,14 @@ class Ingest:
         self._shards = shards
         self._script = Script(journals.store, "ingest")
         self.pending: deque[Item] = deque()
-        self._blocked: dict[RoomId, list[Item]] = {}
-        """Room whose next event is not complete, or that is moving → its events, in order."""
+        self._stopped: dict[RoomId, Stop] = {}
+        """Rooms that have an event which is not complete, or that are moving."""
         self._added = 0
         self._settled = 0
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, Gate, asyncio.Future[None]]] = []
-        self._shard_of: dict[RoomId, int] = {}
+        self._moved: dict[RoomId, tuple[int, float]] = {}
+        """Room that moved → its shard, and until when (monotonic) the one before is asked first."""
         self._batches = 0
         self._run = secrets.token_hex(6)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,13 +200,12 @@ class Ingest:
         """The shard that a room belongs to by its name."""
         return zlib.crc32(room.encode()) % self._shards
 
-    def add(self, event: Incoming, dedup: str, gate: Gate) -> Item:
-        """Queue an event."""
-        self._added += 1
-        item = Item(self._added, event, dedup, gate)
-        self.pending.append(item)
+    def add(self, event: Incoming, record: bytes, dedup: str, gate: Gate, detour: Detour | None) -> int:
+        """Queue an event; returns its index."""
+        index = self._added = self._added + 1
+        self.pending.append(Item(index, event, record, dedup, gate, detour))
         self._wake.set()
-        return item
+        return index
 
     async def settled(self, index: int, gate: Gate) -> None:
         """Return when everything of ``gate`` up to ``index`` is durable. Raises StoreDown."""
@@ -145,66 +219,119 @@ class Ingest:
 
     async def run(self) -> None:
         """Empty the gates until cancelled."""
-        while True:
-            if not self.pending:
-                self._wake.clear()
-                await self._wake.wait()
-            groups, popped = self._gather()
-            if groups:
-                await asyncio.gather(*(self._take_in(shard, items) for shard, items in groups.items()))
-            self._settled = max(self._settled, popped)
-            self._tell_waiters()
+        try:
+            while True:
+                if not self.pending:
+                    self._wake.clear()
+                    await self._wake.wait()
+                groups, popped = self._gather()
+                if groups:
+                    await asyncio.gather(*(self._take_in(shard, items) for shard, items in groups.items()))
+                self._settled = max(self._settled, popped)
+                self._tell_waiters()
+        finally:
+            for task in self._tasks:
+                task.cancel()
 
     async def drain(self) -> None:
-        """Return when nothing is pending (for a graceful stop)."""
+        """Return when nothing is pending (for a graceful stop). Raises StoreDown."""
         gate = self.gate(redelivers=False)
-        await self.settled(self._added, gate)
+        while True:
+            await self.settled(self._added, gate)
+            if not self._stopped and not self.pending:
+                return
+            await asyncio.sleep(MOVING_RETRY_S)
+
+    # --- the next batch
 
     def _gather(self) -> tuple[dict[int, list[Item]], int]:
         """The next batch: events per shard, and the highest index taken off ``pending``."""
         groups: dict[int, list[Item]] = {}
         popped = 0
         limit = self._settings.batch
-        pending, blocked, shard_of = self.pending, self._blocked, self._shard_of
+        pending, stopped = self.pending, self._stopped
+        by_room: dict[RoomId, list[Item]] = {}
         while pending:
             item = pending.popleft()
-            popped = max(popped, item.index)
+            if item.index > popped:
+                popped = item.index
             room = item.event.room
-            if (blocked or item.ready is not None) and self._must_wait(item):
-                continue
-            shard = shard_of.get(room)
-            if shard is None:
-                shard = shard_of[room] = self.home(room)
-            group = groups.setdefault(shard, [])
+            if stopped or item.detour is not None:
+                if self._must_wait(item):
+                    continue
+                group = groups.setdefault(self._shard_of(item), [])
+            elif room in by_room:
+                group = by_room[room]
+            else:
+                group = by_room[room] = groups.setdefault(self._shard_of(item), [])
             group.append(item)
             if len(group) >= limit:
                 break
         return groups, popped
 
+    def _shard_of(self, item: Item) -> int:
+        room, detour = item.event.room, item.detour
+        if detour and detour.at is not None:
+            return detour.at
+        found = self._moved.get(room)
+        if found and ((detour and len(detour.rooms) > 1) or not item.dedup or time.monotonic() > found[1]):
+            return found[0]
+        return self.home(room)
+
     def _must_wait(self, item: Item) -> bool:
-        for room in item.rooms:
-            if room in self._blocked:
-                self._blocked[room].append(item)
+        detour = item.detour
+        stopped = self._stopped
+        if detour is None and item.event.room not in stopped:
+            return False
+        detour = item.on_detour()
+        holding, detour.holding = detour.holding, ()
+        self._release(holding)
+        for room in detour.rooms:
+            if room in stopped:
+                detour.holding = tuple(other for other in detour.rooms if other not in stopped)
+                self._stop(detour.holding)
+                insort(stopped[room].items, item, key=_by_index)
                 item.gate.late.add(item.index)
                 return True
-        if item.ready is None:
+        if detour.ready is None:
+            # What is said in its other rooms comes after it, wherever it is sent on to.
+            detour.holding = detour.rooms[1:]
+            self._stop(detour.holding)
             return False
         item.gate.late.add(item.index)
-        for room in item.rooms:
-            self._blocked[room] = []
-        task = asyncio.get_running_loop().create_task(self._complete(item, item.ready))
+        self._stop(detour.rooms)
+        task = asyncio.get_running_loop().create_task(self._complete(item, detour, detour.ready))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
-    async def _complete(self, item: Item, ready: Awaitable[Incoming]) -> None:
-        item.event, item.ready = await ready, None
-        self._unblock(item.rooms, [item])
+    async def _complete(self, item: Item, detour: Detour, ready: Awaitable[Incoming]) -> None:
+        try:
+            event = await ready
+            item.event, item.record = event, encode(event)
+        except Exception:  # the room must not wait for ever
+            log.exception("an event could not be completed and goes on as it is", room=item.event.room)
+        detour.ready = None
+        self._release(detour.rooms, item)
 
-    def _unblock(self, rooms: tuple[RoomId, ...], first: list[Item]) -> None:
-        items = first + [item for room in rooms for item in self._blocked.pop(room, [])]
+    def _stop(self, rooms: Iterable[RoomId]) -> None:
+        for room in rooms:
+            self._stopped.setdefault(room, Stop()).reasons += 1
+
+    def _release(self, rooms: tuple[RoomId, ...], *first: Item) -> None:
+        """One reason less to wait in ``rooms``; what may go on then is next, in the order it was emitted."""
+        items = list(first)
+        for room in rooms:
+            stop = self._stopped[room]
+            stop.reasons -= 1
+            if not stop.reasons:
+                del self._stopped[room]
+                items += stop.items
+        items.sort(key=_by_index)
         self.pending.extendleft(reversed(items))
         self._wake.set()
+
+    # --- into the store
 
     async def _take_in(self, shard: int, items: list[Item]) -> None:
         """One script call; repeated as it is until the store has answered."""
@@ -219,7 +346,7 @@ class Ingest:
             tag,
         ]
         for item in items:
-            args += (item.event.room, item.dedup, encode(item.event))
+            args += (item.event.room, item.dedup, item.record)
         names = [
             keys.stream(tag),
             keys.seq(tag),
@@ -231,7 +358,7 @@ class Ingest:
             try:
                 result = await self._script(names, args)
                 break
-            except (*TRANSIENT, ResponseError) as error:
+            except (*TRANSIENT, StoreDown, ResponseError) as error:
                 self._fail_waiters(error)
                 await asyncio.sleep(DOWN_RETRY_S)
         if self.down:
@@ -252,17 +379,39 @@ class Ingest:
                 taken.append((entry, item.event))
             if item.gate.late:
                 item.gate.late.discard(item.index)
+            if item.detour and item.detour.holding:
+                self._release(item.detour.holding)
         if taken:
             self.on_accepted(len(taken))
             if tail := self._journals.tail(tag):
                 tail.offer(result[0], taken)
         for room, (where, waiting) in elsewhere.items():
-            if where == b"*":
-                self._blocked[room] = waiting
-                asyncio.get_running_loop().call_later(MOVING_RETRY_S, self._unblock, (room,), [])
-            else:
-                self._shard_of[room] = int(where)
-                self.pending.extendleft(reversed(waiting))
+            self._send_on(room, where, waiting)
+
+    def _send_on(self, room: RoomId, where: bytes, waiting: list[Item]) -> None:
+        """Events that were not taken in because their room is elsewhere (``*``: on its way)."""
+        if where == b"*":
+            self._stop((room,))
+            asyncio.get_running_loop().call_later(MOVING_RETRY_S, self._release, (room,))
+        else:
+            shard = int(where)
+            known = self._moved.get(room)
+            if known is None or known[0] != shard:
+                self._moved[room] = shard, time.monotonic() + MOVE_IS_NEW_S
+            for item in waiting:
+                detour = item.on_detour()
+                detour.at = shard
+                if len(detour.rooms) > 1:
+                    detour.ready = self._point_again(item, *detour.rooms)
+        if stop := self._stopped.get(room):
+            for item in waiting:
+                insort(stop.items, item, key=_by_index)
+        else:
+            self.pending.extendleft(reversed(waiting))
+
+    async def _point_again(self, item: Item, old: RoomId, new: RoomId) -> Incoming:
+        await insist(self.point, new, old)
+        return item.event
 
     def _tell_waiters(self) -> None:
         still = []
@@ -270,7 +419,7 @@ class Ingest:
             if self._is_settled(index, gate):
                 if not future.done():
                     future.set_result(None)
-            else:
+            elif not future.done():
                 still.append((index, gate, future))
         self._waiters = still
 
@@ -295,4 +444,5 @@ class Ingest:
             shard = int(where)
         if shard != self.home(room):
             await self._journals.store.hset(keys.moved(keys.shard_tag(self.home(room))), room, str(shard))
-        self._shard_of[room] = shard
+        self._moved[room] = shard, 0.0
+        self._moved.setdefault(same_as, (shard, time.monotonic() + MOVE_IS_NEW_S))

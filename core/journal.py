@@ -12,13 +12,19 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+import structlog
 
 from core import keys
+from core.model import RoomId
 from core.scripts import Script
 from core.settings import Settings
-from core.store import TRANSIENT, Redis, entries, insist
+from core.store import TRANSIENT, Redis, StoreDown, entries, insist
+from core.wire import DeadLetter, encode
 
+log = structlog.get_logger()
 Record = TypeVar("Record")
 
 HAND_OVER_MAX = 2_000
@@ -40,11 +46,15 @@ class Tail(Generic[Record]):
         """Entries up to this id were appended by this process, which marked them as under way in the same step."""
         self.newest = 0
         """Newest id known to be in the store."""
+        self.broken: list[tuple[int, bytes]] = []
+        """Entries that could not be decoded; :meth:`Journals.bury_broken` takes them out."""
         self._end = 0
         """Every entry up to this id was handed to the reader or lies in ``_items``."""
         self._items: deque[tuple[int, Record]] = deque()
         self._behind = True
         self._reading = False
+        self._poked = False
+        """Somebody appended who does not say how far."""
         self._wake = asyncio.Event()
         self._valid_until = 0.0
         self._renewed = asyncio.Event()
@@ -82,6 +92,7 @@ class Tail(Generic[Record]):
         self.newest = max(self.newest, newest)
         if newest == 0 or newest > self._end:
             self._behind = True
+            self._poked = self._poked or newest == 0
             self._wake.set()
 
     def leased(self, epoch: int, newest: int, valid_until: float) -> None:
@@ -91,6 +102,10 @@ class Tail(Generic[Record]):
         self._renewed.set()
         if newest > self._end:
             self.poke(newest)
+
+    def end(self) -> int:
+        """Every entry up to this id was handed over. The store never had fewer, unless it lost some."""
+        return self._end
 
     def lose(self) -> None:
         """The lease is gone; the reader is told."""
@@ -118,22 +133,32 @@ class Tail(Generic[Record]):
             return [items.popleft() for _ in range(min(count, len(items)))]
         if not self._behind:
             return []
-        self._behind, self._reading = False, True
+        self._behind, self._poked, self._reading = False, False, True
         known = self.newest
         try:
             rows = await insist(entries, store, keys.stream(self.tag), self._end, count)
         except BaseException:
-            self._behind = True
+            self._behind = self._poked = True
             raise
         finally:
             self._reading = False
-        found = [(entry, self.decode(record)) for entry, record in rows]
-        if found:
-            self._end = found[-1][0]
-        if len(found) == count:
+        if rows:
+            self._end = rows[-1][0]
+        if len(rows) == count:
             self._behind = True
         else:
             self._end = max(self._end, known)
+            if self._end >= self.newest and not self._poked:
+                self._behind = False  # what was offered meanwhile was read as well
+        return self._decoded(rows)
+
+    def _decoded(self, rows: list[tuple[int, bytes]]) -> list[tuple[int, Record]]:
+        found = []
+        for entry, record in rows:
+            try:
+                found.append((entry, self.decode(record)))
+            except msgspec.MsgspecError:
+                self.broken.append((entry, record))
         return found
 
 
@@ -165,10 +190,15 @@ class Journals:
         life_ms = self.settings.lease_ms
         valid_until = time.monotonic() + life_ms * 0.8 / 1000
         tag = tail.tag
+        end = tail.end()
         got, newest = await self._lease(
             [keys.lease(tag), keys.epoch(tag), keys.seq(tag)], [self.process, life_ms, epoch]
         )
         if not got:
+            return False
+        if newest < end:
+            # A replica without the newest entries took over: what we know of the journal is no longer so.
+            log.error("the store lost entries of a journal", journal=tag, had=end, has=newest)
             return False
         tail.leased(got, newest, valid_until)
         return True
@@ -195,8 +225,8 @@ class Journals:
             for tail, result in zip(tails, kept, strict=True):
                 if result is False:
                     tail.lose()
-                elif isinstance(result, BaseException) and not isinstance(result, TRANSIENT):
-                    raise result
+                elif isinstance(result, BaseException) and not isinstance(result, (*TRANSIENT, StoreDown)):
+                    log.error("a lease cannot be renewed", journal=tail.tag, error=repr(result))
 
     async def _follow_wakeups(self) -> None:
         while True:
@@ -210,6 +240,18 @@ class Journals:
                             woken.poke()
             except TRANSIENT:
                 await asyncio.sleep(0.2)
+
+    async def bury_broken(self, tail: Tail[Any], kind: Literal["event", "delivery"], now_ms: int) -> None:
+        """Put entries that cannot be decoded on the dead-letter list: what follows them goes on."""
+        while tail.broken:
+            entry, record = tail.broken[-1]
+            log.error("an entry cannot be read and was set aside", journal=tail.tag, entry=entry)
+            letter = DeadLetter(now_ms, RoomId(""), "it was written by another version", kind, record)
+            pipeline = self.store.pipeline(transaction=True)
+            pipeline.xadd(keys.dead(tail.tag), {"e": encode(letter)})
+            pipeline.xdel(keys.stream(tail.tag), f"{entry}-0")
+            await pipeline.execute()
+            tail.broken.pop()
 
     async def append(self, tag: str, source: str, source_epoch: int, records: Sequence[tuple[int, bytes, Any]]) -> None:
         """Append ``(ordinal in the source, encoded, decoded)`` records to a journal, each once.

@@ -99,6 +99,11 @@ def security_log(tag: str) -> str:
 # Of an account.
 
 
+def birth(tag: str) -> str:
+    """String: made up when the outbox was first used, so that its entries' idempotency keys are nobody else's."""
+    return tag + "birth"
+
+
 def ids(tag: str, room: RoomId, bucket: int) -> str:
     """Hash with a life: ``m<message id>`` → record of our posts, ``n<native id>`` → message id."""
     return f"{tag}ids:{bucket}:{room}"

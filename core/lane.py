@@ -25,12 +25,13 @@ class Lane(asyncio.Protocol):
         self._streams: Any = None
         self._reader = hiredis.Reader()
         self._connecting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set with the transport
 
     async def __call__(self, *args: str | bytes | int | float) -> Any:
         """Send a command, return its answer. Raises what the store raises; nothing is retried."""
         if self._transport is None:
             await self._connect()
-        answer = asyncio.get_running_loop().create_future()
+        answer = self._loop.create_future()
         self._waiting.append(answer)
         assert self._transport is not None  # noqa: S101 - _connect has just set it
         self._transport.write(hiredis.pack_command(args))  # type: ignore[arg-type]
@@ -50,6 +51,7 @@ class Lane(asyncio.Protocol):
                 raise
             self._reader = hiredis.Reader(protocolError=ConnectionError, replyError=parser.parse_error)
             self._connection, self._streams = connection, transport.get_protocol()
+            self._loop = asyncio.get_running_loop()
             transport.set_protocol(self)
             self._transport = transport
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from core.store import Redis
+from redis.exceptions import ResponseError
+
+from core.scripts import refused
+from core.store import Redis, StoreDown
 
 Thing = TypeVar("Thing")
+BEAT_MAX_S = 0.5
+"""Longest time between two beats: with the lease it is how long work lies when a process has died."""
 
 
 class Membership:
@@ -20,12 +25,17 @@ class Membership:
         self._life_ms = life_ms
 
     async def beat(self, now_ms: int) -> list[str]:
-        """Say that this process is alive; returns all that are, in order."""
+        """Say that this process is alive; returns all that are. Raises StoreDown and what the store raises."""
         pipeline = self._store.pipeline(transaction=False)
         pipeline.zadd(self._key, {self._process: now_ms + self._life_ms})
         pipeline.zremrangebyscore(self._key, "-inf", now_ms - self._life_ms)
         pipeline.zrangebyscore(self._key, now_ms, "+inf")
-        found = await pipeline.execute()
+        try:
+            found = await pipeline.execute()
+        except ResponseError as error:
+            if refused(error):
+                raise StoreDown(str(error)) from error
+            raise
         return sorted(member.decode() for member in found[-1])
 
     async def leave(self) -> None:

@@ -1,114 +1,34 @@
-"""The outbox of one account: its entries sorted into rooms, and everything about them that the store keeps."""
+"""The outbox of one account: its entries as jobs, and everything about them that the store keeps.
+
+A room that falls far behind gets a backlog, a stream of its own. From then on all its entries lie there, those in
+hand included, so that its order is plain to whoever owns the account next.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
+import msgspec
 
 from core import keys
 from core.deps import Deps
+from core.jobs import Done, Job, RoomQueue, Shared
 from core.journal import LeaseLost, Tail
 from core.model import AccountId, RoomId
-from core.scripts import Script
-from core.store import as_awaitable, entries, insist
+from core.scripts import Script, write
+from core.store import entries, insist
 from core.wire import DeadLetter, Delivery, Posted, decode_delivery, encode
 
-IN_MEMORY = 2_000
-"""Jobs of one account kept in memory; the rest waits in the store."""
-KEPT_PER_ROOM = 100
-"""Jobs of a room that stay in memory when the room is so far behind that the rest goes to its backlog."""
-
-
-class Job:
-    """One delivery for one room."""
-
-    __slots__ = ("delivery", "doubtful", "entry", "room", "shared", "style", "tries")
-
-    def __init__(self, entry: int, room: RoomId, index: int, delivery: Delivery, shared: Shared) -> None:
-        self.entry = entry
-        self.room = room
-        self.delivery = delivery
-        self.style = delivery.styles[index]
-        self.shared = shared
-        self.doubtful = False
-        """It may have been sent already, by an owner before us or by a try whose answer was lost."""
-        self.tries = 0
-
-    def key(self) -> str:
-        """The idempotency key: the same for the same job, whoever does it."""
-        return f"{self.entry:x}-{self.shared.index_of(self.room):x}"
-
-
-class Shared:
-    """What the jobs of one entry have in common."""
-
-    __slots__ = ("delivery", "entry", "left", "stream")
-
-    def __init__(self, entry: int, delivery: Delivery, left: int, stream: str) -> None:
-        self.entry = entry
-        self.delivery = delivery
-        self.left = left
-        """Rooms that do not have it yet."""
-        self.stream = stream
-        """The stream that it lies in: the outbox, or a room's backlog."""
-
-    def index_of(self, room: RoomId) -> int:
-        return self.delivery.rooms.index(room)
-
-
-class RoomQueue:
-    """The jobs of one room, in order, and whether the room may get one now."""
-
-    __slots__ = (
-        "backlog",
-        "backlog_read",
-        "busy",
-        "hold_until_s",
-        "jobs",
-        "room",
-        "since_s",
-        "told",
-        "waits_for_account",
-    )
-
-    def __init__(self, room: RoomId) -> None:
-        self.room = room
-        self.jobs: deque[Job] = deque()
-        self.busy = False
-        self.hold_until_s = 0.0
-        """Monotonic time before which nothing is to be posted."""
-        self.waits_for_account = False
-        """The hold ends when the account is back."""
-        self.backlog = False
-        """Newer entries lie in the room's backlog, so new ones must go there as well."""
-        self.backlog_read = 0
-        self.since_s = 0.0
-        """Since when jobs wait without one getting through; 0: they do not."""
-        self.told = False
-
-    def held(self) -> bool:
-        """Whether it must wait."""
-        return self.hold_until_s > time.monotonic()
-
-    def hold(self, seconds: float, *, for_account: bool = False) -> None:
-        """Let it wait."""
-        self.hold_until_s = max(self.hold_until_s, time.monotonic() + seconds)
-        self.waits_for_account = for_account
-
-    def free(self) -> None:
-        """Let it go on."""
-        self.hold_until_s = 0.0
-        self.waits_for_account = False
+BIRTH_CHARS = 12
 
 
 class Outbox:
-    """Reads an account's outbox, and writes what became of its entries."""
+    """Reads an account's outbox, and writes what became of its entries. The writing is done in one place at a time."""
 
-    def __init__(self, account: AccountId, tail: Tail[Delivery], deps: Deps) -> None:
+    def __init__(self, account: AccountId, tail: Tail[Delivery], deps: Deps, under_way_max: int = 1) -> None:
         self.account = account
         self.tag = keys.account_tag(account)
         self.tail = tail
@@ -118,27 +38,42 @@ class Outbox:
         self._complete = Script(deps.store, "complete")
         self._spill = Script(deps.store, "spill")
         self._mark = Script(deps.store, "mark")
+        self._caught_up = Script(deps.store, "caught_up")
+        self._writing = asyncio.Lock()
+        self._ended: list[Done] = []
+        self._birth = ""
         self._partly: set[str] = set()
+        self._under_way_max = under_way_max
+        """Posts of a room that may have been under way when the owner before us ended."""
+        self._begun: dict[RoomId, int] = {}
         self._doubtful_up_to = 0
         self.marked = 0
 
     async def load(self) -> tuple[dict[RoomId, float], list[RoomId]]:
         """Read what an owner before us left: holds (room → seconds left) and rooms with a backlog."""
         pipeline = self._store.pipeline(transaction=False)
+        pipeline.set(keys.birth(self.tag), self._deps.random_id()[:BIRTH_CHARS], nx=True)
+        pipeline.get(keys.birth(self.tag))
         pipeline.hkeys(keys.partly(self.tag))
         pipeline.get(keys.under_way(self.tag))
         pipeline.hgetall(keys.holds(self.tag))
         pipeline.hkeys(keys.behind(self.tag))
-        partly, under_way, holds, behind = await pipeline.execute()
+        pipeline.delete(keys.waiting(self.tag))
+        _, birth, partly, under_way, holds, behind, _ = await pipeline.execute()
+        self._birth = birth.decode()
         self._partly = {field.decode() for field in partly}
         self._doubtful_up_to = self.marked = int(under_way or 0)
         now_ms = self._deps.now_ms()
         waits = {RoomId(room.decode()): (int(until) - now_ms) / 1000 for room, until in holds.items()}
         return {room: s for room, s in waits.items() if s > 0}, [RoomId(room.decode()) for room in behind]
 
+    # --- in
+
     async def read(self, count: int) -> list[Job]:
         """The next jobs, noted in the store as under way. Raises LeaseLost."""
         found = await self.tail.read(self._store, count)
+        if self.tail.broken:
+            await insist(self._deps.journals.bury_broken, self.tail, "delivery", self._deps.now_ms())
         if not found:
             return []
         newest = found[-1][0]
@@ -146,115 +81,181 @@ class Outbox:
             names = [keys.epoch(self.tag), keys.under_way(self.tag)]
             self._check(await insist(self._mark, names, [self.tail.epoch, newest]))
             self.marked = newest
-        return [job for entry, delivery in found for job in self._jobs(entry, delivery, self.stream)]
+        now_s = time.monotonic()
+        return [job for entry, delivery in found for job in self._jobs(entry, delivery, self.stream, now_s)]
 
-    def _jobs(self, entry: int, delivery: Delivery, stream: str) -> Iterable[Job]:
-        rooms = delivery.rooms
-        shared = Shared(entry, delivery, len(rooms), stream)
-        for index, room in enumerate(rooms):
+    def _jobs(self, entry: int, delivery: Delivery, stream: str, now_s: float) -> Iterable[Job]:
+        shared = Shared(entry, delivery, stream, self._birth, now_s)
+        for index, room in enumerate(delivery.rooms):
             if self._partly and stream == self.stream and f"{entry} {room}" in self._partly:
                 shared.left -= 1
+                shared.noted = True
                 continue
-            job = Job(entry, room, index, delivery, shared)
-            job.doubtful = entry <= self._doubtful_up_to
+            job = Job(index, shared)
+            if entry <= self._doubtful_up_to:
+                # A room's posts go out in order, so only its first ones can have been under way.
+                begun = self._begun[room] = self._begun.get(room, 0) + 1
+                job.doubtful = begun <= self._under_way_max
             yield job
 
     async def read_backlog(self, queue: RoomQueue, count: int) -> list[Job]:
-        """The next jobs of a room's backlog; none if it is empty, and then it is forgotten."""
+        """The next jobs of a room's backlog; none if it is empty, and then it is forgotten. Raises LeaseLost."""
         stream = keys.backlog(self.tag, queue.room)
-        found = await insist(entries, self._store, stream, queue.backlog_read, count)
-        if not found:
-            queue.backlog = False
-            await insist(lambda: as_awaitable(self._store.hdel(keys.behind(self.tag), queue.room)))
+        async with self._writing:
+            rows = await insist(entries, self._store, stream, queue.backlog_read, count)
+            if rows:
+                queue.backlog_read = rows[-1][0]
+                return [job for row in rows for job in self._backlog_jobs(stream, *row)]
+            names = [keys.epoch(self.tag), stream, keys.behind(self.tag)]
+            forgotten = self._check(await insist(self._caught_up, names, [self.tail.epoch, queue.room]))
+            if forgotten:
+                queue.backlog = False
+            else:  # entries that are in nobody's memory: read them once more
+                queue.backlog_read = 0
             return []
-        queue.backlog_read = found[-1][0]
-        return [job for entry, record in found for job in self._jobs(entry, decode_delivery(record), stream)]
 
-    async def set_aside(self, queue: RoomQueue, jobs: Sequence[Job]) -> None:
-        """Take the newest jobs of a room out of memory. Raises LeaseLost."""
-        if jobs[0].shared.stream == self.stream:
-            await self.spill(queue, jobs)
-        else:
-            queue.backlog_read = jobs[0].entry - 1
+    def _backlog_jobs(self, stream: str, entry: int, record: bytes) -> Iterable[Job]:
+        try:
+            return self._jobs(entry, decode_delivery(record), stream, time.monotonic())
+        except msgspec.MsgspecError as error:
+            raise RuntimeError(f"entry {entry} of {stream} cannot be read: {error}") from error
 
-    async def spill(self, queue: RoomQueue, jobs: Sequence[Job]) -> None:
-        """Move jobs of the outbox to their room's backlog. Raises LeaseLost."""
+    # --- rooms that are far behind
+
+    async def spill(self, queue: RoomQueue, jobs: Sequence[Job]) -> bool:
+        """Move new jobs of a room that has a backlog there; False if it has none by now. Raises LeaseLost."""
+        async with self._writing:
+            if queue.backlog:
+                await self._move(queue, jobs)
+            return queue.backlog
+
+    async def set_aside(self, queue: RoomQueue, kept: int) -> int:
+        """Move all that a room waits for to its backlog and keep only its next ``kept`` jobs in memory; returns how
+        many were let go. Raises LeaseLost.
+        """
+        async with self._writing:
+            waiting = [*queue.in_hand.values(), *queue.jobs]
+            await self._move(queue, [job for job in waiting if job.shared.stream == self.stream and not job.ended])
+            gone = 0
+            while len(queue.jobs) > kept:
+                queue.backlog_read = queue.jobs.pop().entry - 1
+                gone += 1
+            return gone
+
+    async def _move(self, queue: RoomQueue, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
         queue.backlog = True
+        stream = keys.backlog(self.tag, queue.room)
         args: list[Any] = [self.tail.epoch, queue.room]
+        moved = []
         for job in jobs:
-            job.shared.left -= 1
-            args += (job.entry, encode(_alone(job)), "" if job.shared.left else "1")
-            if job.shared.left:
-                self._partly.add(f"{job.entry} {job.room}")
-        names = [
-            keys.epoch(self.tag),
-            self.stream,
-            keys.backlog(self.tag, queue.room),
-            keys.behind(self.tag),
-            keys.partly(self.tag),
-        ]
-        self._check(await insist(self._spill, names, args))
-
-    async def complete(self, done: Sequence[tuple[Job, Posted | None]]) -> None:
-        """End jobs: the id map, and their entries out of the queue, in one step per stream. Raises LeaseLost."""
-        by_stream: dict[str, list[tuple[Job, Posted | None]]] = {}
-        for item in done:
-            by_stream.setdefault(item[0].shared.stream, []).append(item)
-        for stream, items in by_stream.items():
-            await self._complete_stream(stream, items)
-
-    async def _complete_stream(self, stream: str, items: Sequence[tuple[Job, Posted | None]]) -> None:
-        now_ms = self._deps.now_ms()
-        finished: list[str] = []
-        finished_fields: list[str] = []
-        left: dict[int, int] = {}
-        jobs_of: dict[int, list[Job]] = {}
-        maps: dict[str, list[Any]] = {}
-        for job, posted in items:
-            jobs_of.setdefault(job.entry, []).append(job)
-            left[job.entry] = left.get(job.entry, job.shared.left) - 1
-            if posted and job.delivery.message:
-                fields = self._deps.ids.fields(job.delivery.message, posted)
-                maps.setdefault(self._deps.ids.key(job.room, now_ms), []).extend(fields)
-        partly: list[str] = []
-        for entry, jobs in jobs_of.items():
-            if left[entry]:
-                partly += [f"{entry} {job.room}" for job in jobs]
+            shared = job.shared
+            shared.left -= 1
+            alone = job.alone()
+            args += (job.entry, encode(alone))
+            if shared.left:
+                shared.noted = True
+                args.append("")
             else:
-                finished.append(f"{entry}-0")
-                rooms = jobs[0].shared.delivery.rooms
-                if len(rooms) > 1 or jobs[0].tries:
-                    finished_fields += [f"{entry} {room}" for room in rooms]
+                fields = _fields(shared) if shared.noted else []
+                args += ("1", len(fields), *fields)
+            moved.append(Shared(job.entry, alone, stream, self._birth, shared.read_s))
+        names = [keys.epoch(self.tag), self.stream, stream, keys.behind(self.tag), keys.partly(self.tag)]
+        self._check(await insist(self._spill, names, args))
+        for job, alone_shared in zip(jobs, moved, strict=True):
+            alone_shared.noted = job.shared.noted
+            job.shared, job.delivery, job.index = alone_shared, alone_shared.delivery, 0
+
+    # --- out
+
+    async def complete(self, done: Iterable[Done]) -> None:
+        """End jobs: the id map, and their entries out of the queue, in one step per stream. What ends while another
+        step is under way goes into the next one. Raises LeaseLost.
+        """
+        self._ended += done
+        async with self._writing:
+            if self._ended:
+                ended, self._ended = self._ended, []
+                by_stream: dict[str, list[Done]] = {}
+                for item in ended:
+                    by_stream.setdefault(item.job.shared.stream, []).append(item)
+                for stream, items in by_stream.items():
+                    await self._write_down(stream, items)
+        if self.tail.lost:
+            raise LeaseLost(self.tag)
+
+    async def _write_down(self, stream: str, items: Sequence[Done]) -> None:
+        letters: list[Any] = []
+        jobs_of: dict[Shared, list[Job]] = {}
+        posted_of: dict[int, list[tuple[Job, Posted]]] = {}
+        for job, posted, letter in items:
+            jobs_of.setdefault(job.shared, []).append(job)
+            if letter is not None:
+                letters += (f"{job.entry}-0", job.field(), letter)
+            elif posted and job.delivery.message:
+                posted_of.setdefault(job.entry, []).append((job, posted))
+        finished: list[str] = []
+        partly: list[str] = []
+        gone: list[str] = []
+        for shared, jobs in jobs_of.items():
+            shared.left -= len(jobs)
+            if shared.left:
+                shared.noted = True
+                partly += [job.field() for job in jobs]
+            else:
+                finished.append(f"{shared.entry}-0")
+                gone += _fields(shared) if shared.noted else []
         args: list[Any] = [self.tail.epoch]
-        args += (len(finished), *finished, len(partly), *partly, len(finished_fields), *finished_fields)
-        for key, fields in maps.items():
+        for values in (letters, finished, partly, gone):
+            args += (len(values), *values)
+        for key, fields in self._id_maps(posted_of).items():
             args += (key, self._deps.ids.life_s, len(fields), *fields)
-        names = [keys.epoch(self.tag), stream, keys.partly(self.tag), keys.attempts(self.tag)]
-        self._check(await self._complete(names, args))
-        for job, _ in items:
-            job.shared.left -= 1
+        names = [
+            keys.epoch(self.tag), stream, keys.partly(self.tag), keys.attempts(self.tag), keys.dead(self.tag),
+        ]  # fmt: skip
+        self._check(await insist(self._complete, names, args))
+        for job, _, _ in items:
+            job.ended = True
+
+    def _id_maps(self, posted_of: dict[int, list[tuple[Job, Posted]]]) -> dict[str, list[Any]]:
+        """What the id map is to know, per hash. Rooms without ids that got a message at once share one record."""
+        ids, now_ms = self._deps.ids, self._deps.now_ms()
+        maps: dict[str, list[Any]] = {}
+        for items in posted_of.values():
+            job, posted = items[0]
+            if len(items) > 1 and len(items) == len(job.delivery.rooms) and not any(p.natives for _, p in items):
+                key = ids.shared_key(self.account, now_ms)
+                posted = Posted(posted.author_id, posted.author_name, (), job.delivery.rooms)
+                maps.setdefault(key, []).extend(ids.fields(job.delivery.message, posted))
+                continue
+            for job, posted in items:
+                fields = ids.fields(job.delivery.message, posted)
+                maps.setdefault(ids.key(job.room, now_ms), []).extend(fields)
+        return maps
+
+    def letter(self, job: Job, reason: str) -> bytes:
+        """The dead letter of a job that is given up."""
+        return encode(DeadLetter(self._deps.now_ms(), job.room, reason, "delivery", encode(job.alone())))
 
     async def crashed(self, job: Job) -> int:
         """Count a crash on a job; returns how many there were."""
-        return int(await self._store.hincrby(keys.attempts(self.tag), f"{job.entry} {job.room}", 1))
-
-    async def bury(self, job: Job, reason: str) -> None:
-        """Put a job on the dead-letter list. The caller completes it afterwards."""
-        letter = DeadLetter(self._deps.now_ms(), job.room, reason, "delivery", encode(_alone(job)))
-        await self._store.xadd(keys.dead(self.tag), {"e": encode(letter)}, id=f"{job.entry}-*")
+        job.shared.noted = True
+        return int(await write(self._store, "HINCRBY", keys.attempts(self.tag), job.field(), 1))
 
     async def save_hold(self, room: RoomId, seconds: float) -> None:
         """Let every owner after us know that the platform wants this room to wait."""
-        await self._store.hset(keys.holds(self.tag), room, str(self._deps.now_ms() + int(seconds * 1000)))
+        await write(self._store, "HSET", keys.holds(self.tag), room, self._deps.now_ms() + int(seconds * 1000))
+
+    # --- how much waits
 
     async def save_waiting(self, waiting: dict[RoomId, int], gone: Sequence[RoomId]) -> None:
         """Publish how much waits for each room."""
-        pipeline = self._store.pipeline(transaction=False)
         if waiting:
-            pipeline.hset(keys.waiting(self.tag), mapping={str(room): count for room, count in waiting.items()})
+            pairs = [value for pair in waiting.items() for value in pair]
+            await write(self._store, "HSET", keys.waiting(self.tag), *pairs)
         if gone:
-            pipeline.hdel(keys.waiting(self.tag), *gone)
-        await pipeline.execute()
+            await write(self._store, "HDEL", keys.waiting(self.tag), *gone)
 
     async def backlog_size(self, room: RoomId) -> int:
         """Entries in a room's backlog."""
@@ -264,11 +265,12 @@ class Outbox:
         """Entries in the outbox."""
         return int(await self._store.xlen(self.stream))
 
-    def _check(self, result: int) -> None:
+    def _check(self, result: int) -> int:
         if result == -1:
+            self.tail.lose()
             raise LeaseLost(self.tag)
+        return result
 
 
-def _alone(job: Job) -> Delivery:
-    """The delivery for this job's room only."""
-    return replace(job.delivery, rooms=(job.room,), styles=(job.style,))
+def _fields(shared: Shared) -> list[str]:
+    return [f"{shared.entry} {room}" for room in shared.delivery.rooms]

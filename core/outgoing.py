@@ -6,7 +6,17 @@ from typing import Any
 
 from core import keys
 from core.model import AccountId, AuthorStyle, RoomId, Text, account_of
-from core.wire import ORDINALS_PER_ENTRY, Delivery, HandOver, Incoming, RoomState, SecurityRecord, Tube, encode
+from core.wire import (
+    ORDINALS_PER_ENTRY,
+    DeadLetter,
+    Delivery,
+    HandOver,
+    Incoming,
+    RoomState,
+    SecurityRecord,
+    Tube,
+    encode,
+)
 
 
 class Outgoing:
@@ -17,9 +27,16 @@ class Outgoing:
         self._tags: dict[AccountId, str] = {}
         self._first = 0
 
-    def begin(self, entry: int) -> None:
-        """What follows comes from this inbox entry."""
-        self._first = entry * ORDINALS_PER_ENTRY
+    def begin(self, entry: int, first: int = 0) -> None:
+        """What follows comes from this inbox entry, and is at least its ``first``-th record."""
+        self._first = entry * ORDINALS_PER_ENTRY + first
+
+    def forget(self, entry: int) -> None:
+        """Take back what comes from this entry, the newest."""
+        for tag, records in list(self.by_tag.items()):
+            self.by_tag[tag] = [record for record in records if record[0] < entry * ORDINALS_PER_ENTRY]
+            if not self.by_tag[tag]:
+                del self.by_tag[tag]
 
     def deliver(self, account: AccountId, delivery: Delivery) -> None:
         """Append to an account's outbox."""
@@ -60,9 +77,11 @@ class Change:
         self.log: list[SecurityRecord] = []
         self.barrier: HandOver | None = None
         """Appended to the shard's own inbox in the same step."""
+        self.letter: DeadLetter | None = None
+        """The entry, if it is set aside in the same step."""
 
     def __bool__(self) -> bool:
-        return bool(self.rooms or self.tubes or self.moved or self.log or self.barrier)
+        return bool(self.rooms or self.tubes or self.moved or self.log or self.barrier or self.letter)
 
     def operations(self) -> list[Any]:
         """The change as arguments of the script."""
@@ -77,4 +96,6 @@ class Change:
             args += ("log", encode(record))
         if self.barrier:
             args += ("barrier", encode(self.barrier))
+        if self.letter:
+            args += ("dead", encode(self.letter))
         return args

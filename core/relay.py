@@ -9,7 +9,7 @@ import structlog
 from core import keys
 from core.deps import Deps
 from core.journal import LeaseLost, Tail
-from core.membership import Membership
+from core.membership import BEAT_MAX_S, Membership
 from core.shard import Shard
 from core.store import TRANSIENT, StoreDown
 from core.wire import Incoming, decode_incoming
@@ -39,7 +39,7 @@ class Relay:
                     await self._balance()
                 except (*TRANSIENT, StoreDown) as error:
                     log.warning("relay waits for the store", error=str(error))
-                await asyncio.sleep(self._deps.settings.lease_ms / 4000)
+                await asyncio.sleep(min(BEAT_MAX_S, self._deps.settings.lease_ms / 4000))
         finally:
             await asyncio.shield(self._stop())
 
@@ -69,11 +69,14 @@ class Relay:
             except (*TRANSIENT, StoreDown) as error:
                 log.warning("shard starts again", shard=index, error=str(error))
                 await self._release(tail)
+            except Exception:  # the rooms of a shard must not be gone for good
+                log.exception("shard starts again", shard=index)
+                await self._release(tail)
             while True:
                 await asyncio.sleep(RESTART_S)
                 try:
                     taken = await self._deps.journals.take(tail.tag, decode_incoming)
-                except TRANSIENT:
+                except (*TRANSIENT, StoreDown):
                     continue
                 if taken:
                     tail = self._tails[index] = taken
@@ -82,7 +85,7 @@ class Relay:
     async def _release(self, tail: Tail[Incoming]) -> None:
         try:
             await self._deps.journals.release(tail)
-        except TRANSIENT as error:
+        except (*TRANSIENT, StoreDown) as error:
             log.debug("lease runs out by itself", error=str(error))
 
     async def _give_up(self, index: int) -> None:
@@ -96,5 +99,5 @@ class Relay:
             await self._give_up(index)
         try:
             await self._members.leave()
-        except TRANSIENT as error:
+        except (*TRANSIENT, StoreDown) as error:
             log.debug("membership runs out by itself", error=str(error))

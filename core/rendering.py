@@ -57,7 +57,7 @@ class Renderer:
         if delivery.emote:
             opening = f"* {head or self.name(delivery.author.name if delivery.author else '')}{answer} "
         elif head or answer:
-            opening = f"{head}{answer}: "
+            opening = f"{head}{answer}: ".lstrip()
         else:
             opening = ""
         if text.entities:

@@ -277,9 +277,9 @@ def _ping_line(line: PingLine) -> str:
     return f"• {_name(line.label)}: {line.ms:,.0f} ms" if line.ms >= 1 else f"• {_name(line.label)}: under 1 ms"
 
 
-def ping_asked(rooms: int) -> str:
+def ping_asked(asked: int) -> str:
     """Told in the portal: the answers themselves come in the room."""
-    return f"Asked {_counted(rooms, 'room')}. The answers are told in the chat room."
+    return f"Asked {_counted(asked, 'room')}. The answers are told in the chat room."
 
 
 def manage_link(url: str, ttl_s: int) -> str:

@@ -6,9 +6,28 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from core.store import Redis, command
+from core.store import Redis, StoreDown, command
+
+REFUSALS = ("OOM ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "TRYAGAIN ", "BUSY ")
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the store answers but takes no writes for now: memory or disk full, too few replicas, a busy script."""
+    return isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and any(word in str(error) for word in REFUSALS)
+    )
+
+
+async def write(store: Redis, *args: str | bytes | int | float) -> Any:
+    """One command that writes. Raises StoreDown when the store refuses writes, and what the store raises."""
+    try:
+        return await command(store, *args)
+    except ResponseError as error:
+        if refused(error):
+            raise StoreDown(str(error)) from error
+        raise
 
 
 class Script:
@@ -20,8 +39,8 @@ class Script:
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: list[str], args: list[Any]) -> Any:
-        """Run it. Raises what the store raises; nothing is retried."""
+        """Run it. Raises StoreDown when the store refuses writes, and what the store raises; nothing is retried."""
         try:
-            return await command(self._store, "EVALSHA", self._sha, len(keys), *keys, *args)
+            return await write(self._store, "EVALSHA", self._sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await command(self._store, "EVAL", self._source, len(keys), *keys, *args)
+            return await write(self._store, "EVAL", self._source, len(keys), *keys, *args)

@@ -37,11 +37,12 @@ from core.model import (
 from core.outgoing import Change, Outgoing
 from core.pinging import Pinger
 from core.router import Known, KnownIds, Router
-from core.scripts import Script
+from core.scripts import Script, refused, write
 from core.step import Step
 from core.store import TRANSIENT, StoreDown, insist
 from core.topology import Topology
 from core.wire import (
+    ORDINALS_PER_ENTRY,
     Act,
     Adopt,
     ConnectAsked,
@@ -88,6 +89,8 @@ class Shard:
             await self._load()
             while True:
                 entries = await self.tail.read(self._store, self._deps.settings.batch)
+                if self.tail.broken:
+                    await insist(self._deps.journals.bury_broken, self.tail, "event", self._deps.now_ms())
                 if entries and entries[0][0] <= self._done:
                     entries = [(entry, event) for entry, event in entries if entry > self._done]
                 if entries:
@@ -145,7 +148,9 @@ class Shard:
                     await self._commit(step)
             except (LeaseLost, StoreDown, *TRANSIENT):
                 raise
-            except Exception:  # noqa: BLE001 - one bad entry must not stop the rest
+            except Exception as error:
+                if refused(error):
+                    raise StoreDown(str(error)) from error
                 await self._crashed(entry, event, out)
         await self._append(out)
         self._done = entries[-1][0]
@@ -297,6 +302,8 @@ class Shard:
             keys.security_log(tag),
             keys.stream(tag),
             keys.seq(tag),
+            keys.dead(tag),
+            keys.attempts(tag),
         ]
         args: list[Any] = [self.tail.epoch, entry, *change.operations()]
         if await insist(self._apply, names, args) == -1:
@@ -308,17 +315,23 @@ class Shard:
 
     async def _crashed(self, entry: int, event: Incoming, out: Outgoing) -> None:
         """Count it; give the shard up to be loaded anew, or set the entry aside when that did not help."""
-        attempts = await self._store.hincrby(keys.attempts(self._tag), str(entry), 1)
+        attempts = await write(self._store, "HINCRBY", keys.attempts(self._tag), entry, 1)
         reason = traceback.format_exc(limit=-3)
         log.error("an entry of the inbox crashed its handler", shard=self.index, entry=entry, attempts=attempts)
         log.debug("crash", reason=reason)
         if attempts < self._deps.settings.max_attempts:
             raise StoreDown(f"entry {entry} of shard {self.index} crashed its handler")
-        letter = DeadLetter(self._deps.now_ms(), event.room, reason.splitlines()[-1], "event", encode(event))
-        pipeline = self._store.pipeline(transaction=True)
-        pipeline.xadd(keys.dead(self._tag), {"e": encode(letter)})
-        pipeline.hdel(keys.attempts(self._tag), str(entry))
-        await pipeline.execute()
-        out.begin(entry)
+        await self._set_aside(entry, event, reason.splitlines()[-1], out)
+        raise StoreDown(f"entry {entry} of shard {self.index} was set aside")
+
+    async def _set_aside(self, entry: int, event: Incoming, reason: str, out: Outgoing) -> None:
+        """Put an entry on the dead-letter list and past the shard, after all that came before it."""
+        out.forget(entry)
+        # Past whatever the entry itself may have had appended before it crashed.
+        out.begin(entry, ORDINALS_PER_ENTRY // 2)
         author = event.author.name if isinstance(event, MessageNew) else "somebody"
         out.tell(replies.dead_letter("the other rooms", author, "", "an error of the bot"), event.room)
+        await self._append(out)
+        change = Change()
+        change.letter = DeadLetter(self._deps.now_ms(), event.room, reason, "event", encode(event))
+        await self._store_change(entry, change)

@@ -17,8 +17,8 @@ from core.model import (
     Text,
 )
 
-ORDINALS_PER_ENTRY = 64
-"""Records that one entry of a journal may append to another journal."""
+ORDINALS_PER_ENTRY = 65_536
+"""Records that one entry of a journal may append to another journal: more than any sameroom has rooms."""
 
 
 # --- rooms and tubes, as stored ------------------------------------------------------------------------------
@@ -176,6 +176,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     emoji: str = ""
     added: bool = True
     ping: str = ""
+    place: int = 0
+    """Of a delivery for one room alone: which of its entry's rooms that was."""
 
 
 class Posted(msgspec.Struct, frozen=True, array_like=True):
@@ -184,6 +186,8 @@ class Posted(msgspec.Struct, frozen=True, array_like=True):
     author_id: str
     author_name: str
     natives: tuple[NativeId, ...]
+    rooms: tuple[RoomId, ...] = ()
+    """Of a record that rooms share: which ones have the message."""
 
 
 class SecurityRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -64,13 +65,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open: introduce ourselves."""
         self._transport = cast("asyncio.Transport", transport)
-        self._socket = transport.get_extra_info("socket")
+        # The event loop's own stand-in for the socket makes a new one for every option that is set.
+        self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         self._check = self._loop.call_later(CHECK_EVERY_S, self._look)
         self.made()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._transport = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._check:
             self._check.cancel()
         if not self.closed.done():

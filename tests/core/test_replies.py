@@ -126,6 +126,7 @@ def call_with(prefix: str, function: Any, text: str = "x") -> str:
     special: dict[str, dict[str, Any]] = {
         "room_list": {"rooms": [RoomLine(text)]},
         "disabled": {"rooms": 2},
+        "ping_asked": {"rooms": 2},
         "unknown_command": {"unknown": Unknown(text, "connect", text)},
         "ping_results": {"lines": [PingLine(text, error=text)]},
         "missing_argument": {"name": "ban"},

@@ -141,9 +141,7 @@ class World:
     def add_bot(self, room: RoomId, title: str) -> None:
         """The bot is invited."""
         self.network.room(room.partition("/")[2], title)
-        self.emit(
-            BotAdded(room=room, native=NativeId(f"add{next(self.ids)}"), at_ms=self.deps.now_ms(), title=title)
-        )
+        self.emit(BotAdded(room=room, native=NativeId(f"add{next(self.ids)}"), at_ms=self.deps.now_ms(), title=title))
 
     def lines(self, room: RoomId) -> list[str]:
         """What stands in a room."""

@@ -1,0 +1,153 @@
+"""What waits in an account's outbox, as its deliverer sees it: one job per entry and room, in one queue per room."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from core.model import RoomId
+from core.wire import Delivery, Posted
+
+POSTS = ("new", "tell")
+"""Kinds that are posts of their own; the others are about a post, or no post at all."""
+
+
+class Shared:
+    """What the jobs of one entry have in common."""
+
+    __slots__ = ("birth", "delivery", "entry", "left", "noted", "read_s", "stream")
+
+    def __init__(self, entry: int, delivery: Delivery, stream: str, birth: str, read_s: float) -> None:
+        self.entry = entry
+        self.delivery = delivery
+        self.left = len(delivery.rooms)
+        """Rooms that do not have it yet."""
+        self.stream = stream
+        """The stream that it lies in: the outbox, or a room's backlog."""
+        self.birth = birth
+        self.noted = False
+        """The store has fields about some of its rooms, to be deleted with the entry."""
+        self.read_s = read_s
+        """Monotonic time at which it came into memory."""
+
+
+class Job:
+    """One delivery for one room."""
+
+    __slots__ = ("delivery", "doubtful", "ended", "entry", "index", "room", "shared", "style", "tries")
+
+    def __init__(self, index: int, shared: Shared) -> None:
+        delivery = self.delivery = shared.delivery
+        self.entry = shared.entry
+        self.room = delivery.rooms[index]
+        self.index = index
+        self.style = delivery.styles[index]
+        self.shared = shared
+        self.doubtful = False
+        """It may have been sent already, by an owner before us or by a try whose answer was lost."""
+        self.ended = False
+        """The store knows what became of it."""
+        self.tries = 0
+        """How often it, or the batch that it was in, crashed."""
+
+    def key(self) -> str:
+        """The idempotency key: the same for the same job whoever does it and wherever it lies; no other job's."""
+        return f"{self.shared.birth}-{self.entry:x}-{self.delivery.place + self.index:x}"
+
+    def field(self) -> str:
+        """The job's field in the store's hashes about shared entries."""
+        return f"{self.entry} {self.room}"
+
+    def alone(self) -> Delivery:
+        """The delivery for this job's room only."""
+        place = self.delivery.place + self.index
+        return replace(self.delivery, rooms=(self.room,), styles=(self.style,), place=place)
+
+
+class Done(NamedTuple):
+    """How a job ended."""
+
+    job: Job
+    posted: Posted | None = None
+    """What the id map is to know of it."""
+    letter: bytes | None = None
+    """The dead letter, if it was given up."""
+
+
+class RoomQueue:
+    """The jobs of one room, in order, and whether the room may get one now."""
+
+    __slots__ = (
+        "backlog",
+        "backlog_read",
+        "freed",
+        "hold_until_s",
+        "in_hand",
+        "jobs",
+        "room",
+        "since_s",
+        "told",
+        "waits_for_account",
+        "worker",
+    )
+
+    def __init__(self, room: RoomId) -> None:
+        self.room = room
+        self.jobs: deque[Job] = deque()
+        self.in_hand: dict[int, Job] = {}
+        """Entry → job that is being done."""
+        self.worker = False
+        """A task looks after it."""
+        self.hold_until_s = 0.0
+        """Monotonic time before which nothing is to be posted."""
+        self.waits_for_account = False
+        """The hold ends when the account is back."""
+        self.freed = asyncio.Event()
+        self.backlog = False
+        """All its entries lie in the room's backlog, so new ones must go there as well."""
+        self.backlog_read = 0
+        self.since_s = 0.0
+        """Since when jobs wait without one getting through; 0: they do not."""
+        self.told = RoomId("")
+        """The room that was told of the delay."""
+
+    def held(self) -> bool:
+        """Whether it must wait."""
+        return self.hold_until_s > time.monotonic()
+
+    def hold(self, seconds: float, *, for_account: bool = False) -> None:
+        """Let it wait."""
+        self.hold_until_s = max(self.hold_until_s, time.monotonic() + seconds)
+        self.waits_for_account = for_account
+
+    def free(self) -> None:
+        """Let it go on."""
+        self.hold_until_s = 0.0
+        self.waits_for_account = False
+        self.freed.set()
+
+    async def until_free(self) -> None:
+        """Return when the hold is over, or was lifted."""
+        self.freed.clear()
+        try:
+            async with asyncio.timeout(max(0.0, self.hold_until_s - time.monotonic()) + 0.001):
+                await self.freed.wait()
+        except TimeoutError:
+            return
+
+    def take(self) -> Job:
+        """The next job; it is in hand until it has ended or was put back."""
+        job = self.jobs.popleft()
+        self.in_hand[job.entry] = job
+        return job
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """These come next after all."""
+        for job in reversed(jobs):
+            self.in_hand.pop(job.entry, None)
+            self.jobs.appendleft(job)
