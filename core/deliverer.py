@@ -370,7 +370,8 @@ class Deliverer:
         limit = min(share, caps.rate_burst) if caps.rate_per_s else share
         jobs, in_hand = queue.jobs, queue.in_hand
         while jobs and limit > 0 and self._is_batchable(jobs[0]):
-            job = in_hand[jobs[0].entry] = jobs.popleft()
+            job = jobs.popleft()
+            in_hand[job.entry] = job
             batch.append(job)
             limit -= 1
 

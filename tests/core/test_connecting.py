@@ -149,6 +149,7 @@ async def test_connecting_while_all_talk(store: Redis, how: str, shards: int) ->
             await connect_when_possible(world, a, b)
         await talk.end()
         await talk.check(connected={room: set(rooms) for room in rooms})
+        await world.settled(*rooms)
         assert len({await world.deps.locate(room) for room in rooms}) == 1
 
 
@@ -165,6 +166,7 @@ async def test_connecting_all_at_once(store: Redis, seed: int) -> None:
         await asyncio.gather(*(join(world, a, b, code) for (a, b), code in zip(pairs, codes, strict=True)))
         await talk.end()
         await talk.check(connected={room: set(rooms) for room in rooms})
+        await world.settled(*rooms)
         assert len({await world.deps.locate(room) for room in rooms}) == 1
 
 
@@ -200,6 +202,7 @@ async def test_two_samerooms_become_one(store: Redis) -> None:
         await connect_when_possible(world, here[2], there[0])
         await talk.end()
         await talk.check(connected={room: set(talking) for room in talking})
+        await world.settled(*here, *there)
         assert {await world.deps.locate(room) for room in [*here, *there]} == {1}
         assert not any("#" in line for line in world.lines(there[1]))
         world.say(there[0], "Mallory", "again")
@@ -213,12 +216,14 @@ async def test_apart_and_together_again(store: Redis) -> None:
         a, b, c = home_in(world, 2), home_in(world, 5, where="two"), home_in(world, 0, where="three")
         await world.connect(a, b)
         await world.asks(a, "Alice", "-sameroom disable")
+        await world.settled(b)
         assert await world.deps.locate(b) == 2
         talk = Talk(world, [a, b, c])
         await connect_when_possible(world, b, c)
         await connect_when_possible(world, c, a)
         await talk.end()
         await talk.check(connected={room: {a, b, c} for room in (a, b, c)})
+        await world.settled(a, b, c)
         assert {await world.deps.locate(room) for room in (a, b, c)} == {0}
 
 
@@ -299,6 +304,7 @@ async def test_a_moved_room_is_connected_further(store: Redis) -> None:
         world.say(moved, "Mover", "here I am")
         await world.shows(b, "Mover: here I am")
         await world.shows(c, "Mover: here I am")
+        await world.settled(moved)
         assert await world.deps.locate(moved) == 5
         for shard in (3, 2, 0):
             other = home_in(world, shard, "other", "three")
@@ -306,6 +312,7 @@ async def test_a_moved_room_is_connected_further(store: Redis) -> None:
             world.say(moved, "Mover", f"at {shard}")
             await world.shows(other, f"Mover: at {shard}")
             await world.shows(b, f"Mover: at {shard}")
+            await world.settled(moved, other)
             assert await world.deps.locate(moved) == await world.deps.locate(other) == shard
 
 
@@ -389,6 +396,7 @@ async def test_nothing_is_left_behind(store: Redis) -> None:
     async with running_world(store, *map(account, ACCOUNTS), settings={"shards": 16}) as world:
         for a, b in shape("star", rooms):
             await connect_when_possible(world, a, b)
+        await world.settled(*rooms)
         tags = [keys.shard_tag(shard) for shard in range(16)]
         stored = [room for tag in tags for room in await store.hkeys(keys.rooms(tag))]
         assert sorted(stored) == sorted(room.encode() for room in rooms)

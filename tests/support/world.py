@@ -133,8 +133,14 @@ class World:
             raise AssertionError(f"no answer to {text!r} in {room}") from None
         return self.posts(room)[before].text.plain
 
-    async def log(self, room: RoomId | None = None) -> list[SecurityRecord]:
-        """The security log, oldest first."""
+    async def settled(self, *rooms: RoomId) -> None:
+        """Return when what was answered in ``rooms`` is stored as well (an answer may come a moment earlier)."""
+        for room in rooms:
+            await Directory(self.deps).act(room, "", "", "help")
+
+    async def log(self, room: RoomId) -> list[SecurityRecord]:
+        """The security log of a room, oldest first."""
+        await self.settled(room)
         found = [record async for record in Directory(self.deps).security_log(room)]
         return found[::-1]
 
