@@ -3,12 +3,12 @@
 -- ARGV: process, batch number, life of a dedup key in s, dedup key prefix, wake channel prefix, tag, then per event: room, dedup key or '', record
 -- Returns {id before the first append, per event: its id | 0 (seen before) | '<shard>' or '*' (moved)}.
 -- The same batch number again returns what the first time did.
-local before = redis.call('GET', KEYS[5])
+local before, newest, owner = unpack(redis.call('MGET', KEYS[5], KEYS[2], KEYS[4]))
 if before then
   local last = cmsgpack.unpack(before)
   if last[1] == ARGV[2] then return last[2] end
 end
-local newest = tonumber(redis.call('GET', KEYS[2]) or '0')
+newest = tonumber(newest or '0')
 local result = {newest}
 local any_moved = redis.call('EXISTS', KEYS[3]) == 1
 local id = newest
@@ -29,7 +29,6 @@ end
 redis.call('SET', KEYS[5], cmsgpack.pack({ARGV[2], result}), 'EX', 86400)
 if id > newest then
   redis.call('SET', KEYS[2], id)
-  local owner = redis.call('GET', KEYS[4])
   if owner and owner ~= ARGV[1] then redis.call('PUBLISH', ARGV[5] .. owner, ARGV[6]) end
 end
 return result

@@ -225,7 +225,9 @@ class Ingest:
                     self._wake.clear()
                     await self._wake.wait()
                 groups, popped = self._gather()
-                if groups:
+                if len(groups) == 1:
+                    await self._take_in(*groups.popitem())
+                elif groups:
                     await asyncio.gather(*(self._take_in(shard, items) for shard, items in groups.items()))
                 self._settled = max(self._settled, popped)
                 self._tell_waiters()

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from core.store import Redis, open_store
 from tests.servers.store import ValkeyServer
+
+
+# Machines are noisy: a property either holds or it does not, however long an example takes.
+hypothesis.settings.register_profile(
+    "bridgebot", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("bridgebot")
 
 
 class FakeClock:
