@@ -10,7 +10,6 @@ import pytest
 from core.store import Redis, open_store
 from tests.servers.store import ValkeyServer
 
-
 # Machines are noisy: a property either holds or it does not, however long an example takes.
 hypothesis.settings.register_profile(
     "bridgebot", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
