@@ -193,7 +193,9 @@ async def open_node(
     accounts = Accounts(store, settings.secret_key, deps.now_ms, on_secret)
     source = AccountSource(accounts)
     adapters = Adapters(deps, source, find_platform)
-    return Node(settings, deps, accounts, source, adapters, Directory(deps), Metrics())
+    metrics = Metrics()
+    deps.ingest.on_accepted = metrics.accepted
+    return Node(settings, deps, accounts, source, adapters, Directory(deps), metrics)
 
 
 class PartFailed(click.ClickException):

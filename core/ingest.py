@@ -12,7 +12,7 @@ import secrets
 import time
 import zlib
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 
 from core import keys
 from core.journal import Journals
-from core.model import Event, MessageNew, RoomId, Typing
+from core.model import Event, MessageNew, RoomId, Typing, account_of
 from core.scripts import Script
 from core.store import TRANSIENT, StoreDown, insist
 from core.wire import Incoming, encode
@@ -188,7 +188,8 @@ class Ingest:
         self._batches = 0
         self._run = secrets.token_hex(6)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.on_accepted: Callable[[int], None] = lambda count: None
+        self.on_accepted: Callable[[str, int], None] | None = None
+        """``on_accepted(account, count)``: counts for the metrics."""
         self.down = ""
         """Why the store took nothing last time; empty while it does."""
 
@@ -384,7 +385,9 @@ class Ingest:
             if item.detour and item.detour.holding:
                 self._release(item.detour.holding)
         if taken:
-            self.on_accepted(len(taken))
+            if self.on_accepted:
+                for account, count in Counter(account_of(event.room) for _, event in taken).items():
+                    self.on_accepted(account, count)
             if tail := self._journals.tail(tag):
                 tail.offer(result[0], taken)
         for room, (where, waiting) in elsewhere.items():
