@@ -72,7 +72,19 @@ def _switch(kind: str, on: bool, at: int, open_at: dict[str, int], entities: lis
     if start is not None and at > start:
         entities.append(Entity(cast("EntityType", kind), start, at - start))
     if on:
-        open_at[kind] = at
+        open_at[kind] = _went_on(kind, at, entities)
+
+
+def _went_on(kind: str, at: int, entities: list[Entity]) -> int:
+    """Where a span that begins at ``at`` really began: off and on again at one place is no end."""
+    for index in range(len(entities) - 1, -1, -1):
+        entity = entities[index]
+        if entity.type == kind:
+            if entity.start + entity.length == at:
+                del entities[index]
+                return entity.start
+            break
+    return at
 
 
 def _close_all(at: int, open_at: dict[str, int], entities: list[Entity]) -> None:
