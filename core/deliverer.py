@@ -176,6 +176,7 @@ class Deliverer:
             self._active[queue.room] = queue
             if not queue.since_s:
                 queue.since_s = time.monotonic()
+        self._outbox.doubt(queue, job)
         queue.jobs.append(job)
         self._in_memory += 1
         if not self._stream and not queue.worker:
@@ -195,7 +196,8 @@ class Deliverer:
     async def _make_space(self) -> bool:
         """Move what is far behind to backlogs, so that others can go on."""
         queues = [queue for queue in self._active.values() if queue.jobs]
-        if all(queue.waits_for_account for queue in queues):
+        if len(queues) == 1 or all(queue.waits_for_account for queue in queues):
+            # Nobody else is waiting: what is not read yet waits as well where it is.
             return False
         kept = max(1, min(KEPT_PER_ROOM, IN_MEMORY // (4 * len(queues))))
         slow_s = time.monotonic() - SLOW_S
@@ -208,7 +210,8 @@ class Deliverer:
 
     async def _refill(self, queue: RoomQueue) -> None:
         """Read on in a room's backlog."""
-        for job in await self._outbox.read_backlog(queue, KEPT_PER_ROOM):
+        count = STREAM_BATCH if self._stream else KEPT_PER_ROOM
+        for job in await self._outbox.read_backlog(queue, count):
             self._put(queue, job)
         if not queue.jobs and not queue.backlog:
             self._notices.caught_up(queue, queue.backlog_read)

@@ -252,22 +252,25 @@ class Ingest:
         groups: dict[int, list[Item]] = {}
         popped = 0
         limit = self._settings.batch
-        pending, stopped = self.pending, self._stopped
+        pending, stopped, moved = self.pending, self._stopped, self._moved
         by_room: dict[RoomId, list[Item]] = {}
         while pending:
             item = pending.popleft()
-            if item.index > popped:
-                popped = item.index
             room = item.event.room
+            group = by_room.get(room)
             if stopped or item.detour is not None:
                 if self._must_wait(item):
+                    popped = max(popped, item.index)
                     continue
-                group = groups.setdefault(self._shard_of(item), [])
-            elif room in by_room:
-                group = by_room[room]
-            else:
+            if group is None:
                 group = by_room[room] = groups.setdefault(self._shard_of(item), [])
+            elif room in moved and group is not groups.get(self._shard_of(item)):
+                # A room's events never go two ways at a time: the later ones could be there first.
+                pending.appendleft(item)
+                break
             group.append(item)
+            if item.index > popped:
+                popped = item.index
             if len(group) >= limit:
                 break
         return groups, popped

@@ -85,6 +85,7 @@ class RoomQueue:
     __slots__ = (
         "backlog",
         "backlog_read",
+        "begun",
         "freed",
         "hold_until_s",
         "in_hand",
@@ -111,6 +112,8 @@ class RoomQueue:
         self.backlog = False
         """All its entries lie in the room's backlog, so new ones must go there as well."""
         self.backlog_read = 0
+        self.begun = 0
+        """Jobs that an owner before us may have begun."""
         self.since_s = 0.0
         """Since when jobs wait without one getting through; 0: they do not."""
         self.told = RoomId("")

@@ -45,7 +45,6 @@ class Outbox:
         self._partly: set[str] = set()
         self._under_way_max = under_way_max
         """Posts of a room that may have been under way when the owner before us ended."""
-        self._begun: dict[RoomId, int] = {}
         self._doubtful_up_to = 0
         self.marked = 0
 
@@ -91,12 +90,15 @@ class Outbox:
                 shared.left -= 1
                 shared.noted = True
                 continue
-            job = Job(index, shared)
-            if entry <= self._doubtful_up_to:
-                # A room's posts go out in order, so only its first ones can have been under way.
-                begun = self._begun[room] = self._begun.get(room, 0) + 1
-                job.doubtful = begun <= self._under_way_max
-            yield job
+            yield Job(index, shared)
+
+    def doubt(self, queue: RoomQueue, job: Job) -> None:
+        """Note whether the owner before us may have sent a job that comes next in its room. A room's posts go out in
+        order, so only its first ones can have been under way.
+        """
+        if job.entry <= self._doubtful_up_to and queue.begun < self._under_way_max:
+            queue.begun += 1
+            job.doubtful = True
 
     async def read_backlog(self, queue: RoomQueue, count: int) -> list[Job]:
         """The next jobs of a room's backlog; none if it is empty, and then it is forgotten. Raises LeaseLost."""
