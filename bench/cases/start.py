@@ -13,7 +13,7 @@ from bench.report import Figures, Row
 from bench.tally import NS_PER_S
 from bench.world import MakeBridge, World
 
-TIMES = 5
+TIMES = 9
 LINES_PER_S = 200
 LONGEST_S = 60
 
