@@ -196,11 +196,11 @@ class Deliverer:
     async def _make_space(self) -> bool:
         """Move what is far behind to backlogs, so that others can go on."""
         queues = [queue for queue in self._active.values() if queue.jobs]
-        if len(queues) == 1 or all(queue.waits_for_account for queue in queues):
-            # Nobody else is waiting: what is not read yet waits as well where it is.
+        if all(queue.waits_for_account for queue in queues):
             return False
         kept = max(1, min(KEPT_PER_ROOM, IN_MEMORY // (4 * len(queues))))
-        slow_s = time.monotonic() - SLOW_S
+        # A room that is alone in its burst gets more patience: perhaps nobody waits behind it.
+        slow_s = time.monotonic() - SLOW_S * (1 if len(queues) > 1 else 4)
         gone = 0
         for queue in queues:
             if len(queue.jobs) > kept and (queue.held() or queue.jobs[0].shared.read_s < slow_s):

@@ -258,10 +258,9 @@ class Ingest:
             item = pending.popleft()
             room = item.event.room
             group = by_room.get(room)
-            if stopped or item.detour is not None:
-                if self._must_wait(item):
-                    popped = max(popped, item.index)
-                    continue
+            if (stopped or item.detour is not None) and self._must_wait(item):
+                popped = max(popped, item.index)
+                continue
             if group is None:
                 group = by_room[room] = groups.setdefault(self._shard_of(item), [])
             elif room in moved and group is not groups.get(self._shard_of(item)):

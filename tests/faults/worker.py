@@ -213,7 +213,10 @@ def die_at(point: str) -> None:
     left = int(count)
     call = scripts.Script.__call__
     sources = [file for file in files("core").iterdir() if file.name.endswith(".lua")]
-    names = {hashlib.sha1(file.read_bytes()).hexdigest(): file.name.removesuffix(".lua") for file in sources}
+    names = {
+        hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest(): file.name.removesuffix(".lua")
+        for file in sources
+    }
 
     async def wrapped(self: Any, keys: list[str], args: list[Any]) -> Any:
         nonlocal left

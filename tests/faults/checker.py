@@ -1,0 +1,107 @@
+"""Counts what became of every message: lost, twice, out of order, or out of nowhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from tests.faults.service import Service
+
+
+@dataclass
+class Report:
+    """The figures of one trial; the lists hold a few examples each."""
+
+    accepted: int = 0
+    delivered: int = 0
+    faults: int = 0
+    lost: list[str] = field(default_factory=list)
+    phantom: list[str] = field(default_factory=list)
+    out_of_order: list[str] = field(default_factory=list)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """Room → posts that stand there once too often."""
+    repeats_dropped: int = 0
+    leftovers: list[str] = field(default_factory=list)
+    """Keys of the store that should be empty by now."""
+
+    def __str__(self) -> str:
+        lines = [
+            f"accepted {self.accepted}, delivered {self.delivered}, faults {self.faults}, "
+            f"lost {len(self.lost)}, out of order {len(self.out_of_order)}, phantom {len(self.phantom)}, "
+            f"twice {sum(self.duplicates.values())} {dict(self.duplicates) or ''}, "
+            f"repeats that a keyed service dropped {self.repeats_dropped}"
+        ]
+        for name in ("lost", "out_of_order", "phantom", "leftovers"):
+            examples: list[str] = getattr(self, name)
+            lines += [f"  {name}: {example}" for example in examples[:8]]
+        return "\n".join(lines)
+
+
+def hears(samerooms: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """Room → the rooms that hear it."""
+    return {room: set(rooms) - {room} for rooms in samerooms for room in rooms}
+
+
+def count(service: Service, samerooms: Sequence[Sequence[str]], prefix: str) -> Report:
+    """Compare what was said (texts that begin with ``prefix``) with what stands in the rooms."""
+    report = Report(repeats_dropped=service.repeats_dropped)
+    audience = hears(samerooms)
+    heard = {room: [words(text) for text in service.texts(room) if prefix in text] for room in audience}
+    said: dict[str, list[str]] = {room: [] for room in audience}
+    must: set[str] = set()
+    for account in service.accounts.values():
+        for message in account.said:
+            if message.text.startswith(prefix):
+                said[message.room].append(message.text)
+                if message.acked:
+                    must.add(message.text)
+    report.accepted = len(must)
+    origin = {text: room for room, texts in said.items() for text in texts}
+    for room, texts in heard.items():
+        _check_room(report, room, texts, origin, must, audience)
+    for rooms in samerooms:
+        _check_one_order(report, {room: list(dict.fromkeys(heard[room])) for room in rooms})
+    return report
+
+
+def words(text: str) -> str:
+    """A message as it was said, without the author's name in front."""
+    return text.rpartition(": ")[2]
+
+
+def _check_room(
+    report: Report,
+    room: str,
+    texts: list[str],
+    origin: Mapping[str, str],
+    must: set[str],
+    audience: Mapping[str, set[str]],
+) -> None:
+    report.delivered += len(texts)
+    times = Counter(texts)
+    for text, there in times.items():
+        if text not in origin or room not in audience[origin[text]]:
+            report.phantom.append(f"{text} in {room}")
+        elif there > 1:
+            report.duplicates[room] += there - 1
+    for text in must:
+        if room in audience[origin[text]] and text not in times:
+            report.lost.append(f"{text} in {room}")
+    last: dict[str, int] = {}
+    for text in dict.fromkeys(texts):
+        source, _, number = text.rpartition(" ")
+        if int(number) < last.get(source, -1):
+            report.out_of_order.append(f"{text} in {room}, after {last[source]}")
+        last[source] = int(number)
+
+
+def _check_one_order(report: Report, heard: Mapping[str, list[str]]) -> None:
+    """Rooms of one sameroom that heard the same messages heard them in the same order."""
+    for a, b in combinations(heard, 2):
+        common = set(heard[a]) & set(heard[b])
+        in_a, in_b = ([text for text in heard[room] if text in common] for room in (a, b))
+        if in_a != in_b:
+            first = next(i for i, (x, y) in enumerate(zip(in_a, in_b, strict=True)) if x != y)
+            report.out_of_order.append(f"{a} heard {in_a[first]!r} where {b} heard {in_b[first]!r}")

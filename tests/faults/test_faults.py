@@ -1,0 +1,97 @@
+"""The short form: whole trials with real processes that are killed and frozen. The long one: python -m tests.faults."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import Report
+from tests.faults.trial import ACCOUNTS, LEASE_MS, PREFIX, SAMEROOMS, Plan, Trial, bounds, run, running_trial
+
+APART = (("relay1", "relay"), ("relay2", "relay"), ("bots1", "bots"), ("bots2", "bots"))
+
+
+def verdict(report: Report, log: list[str]) -> None:
+    """Fail with everything that helps when the promise was broken."""
+    problems = bounds(report)
+    assert not problems, "\n".join([*problems, str(report), *log])
+
+
+@pytest.mark.parametrize(
+    ("seed", "processes", "faults"),
+    [
+        (1, (("all", "relay bots"),), ("kill", "point", "busy")),
+        (2, (("all", "relay bots"),), ("store kill", "store stop", "stop")),
+        (3, APART, ("kill", "point", "stop", "store kill", "busy")),
+    ],
+)
+async def test_nothing_is_lost(
+    seed: int, processes: tuple[tuple[str, str], ...], faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Whatever is killed or frozen under load, every accepted message arrives, in order, and as often as promised."""
+    plan = Plan(seed, 9.0, processes, faults=faults, rate=150.0, burst=800)
+    report, log = await run(plan, tmp_path)
+    assert report.accepted > 500
+    assert report.faults >= 3
+    verdict(report, log)
+
+
+async def heard_everywhere(trial: Trial, turn: int) -> float:
+    """Say something in one room of each sameroom; returns how long it took until it was heard in all others."""
+    started_s = time.monotonic()
+    texts = {}
+    for rooms in SAMEROOMS:
+        texts[rooms] = f"{PREFIX}{rooms[0]} {turn}"
+        trial.service.say(rooms[0], texts[rooms])
+
+    def arrived() -> bool:
+        return all(
+            any(text in post for post in trial.service.texts(room)[-8:])
+            for rooms, text in texts.items()
+            for room in rooms[1:]
+        )
+
+    await trial.service.until(arrived, 15, f"everything of turn {turn}")
+    return time.monotonic() - started_s
+
+
+async def test_somebody_takes_over(tmp_path: Path) -> None:
+    """When a relay and a bot host are killed for good, the others take over their shards and accounts."""
+    async with running_trial(Plan(4, 0, APART), tmp_path) as trial:
+        await heard_everywhere(trial, 1)
+        for turn, process in enumerate((trial.processes[0], trial.processes[2]), 2):
+            await trial.kill(process)
+            await heard_everywhere(trial, turn)
+        report = await trial.report()
+        report.faults = 2
+        verdict(report, trial.log)
+
+
+async def test_whoever_overslept_does_nothing(tmp_path: Path) -> None:
+    """A relay and a bot host that were frozen for longer than their lease change nothing when they wake up."""
+    async with running_trial(Plan(5, 0, APART), tmp_path) as trial:
+        for turn, process in enumerate((trial.processes[1], trial.processes[3]), 1):
+            for room in ("a/1", "b/3", "c/4", "a/6", "b/9", "d/11"):
+                for _ in range(50):
+                    trial.say(room)
+            trial.signal(process, signal.SIGSTOP)
+            await asyncio.sleep(LEASE_MS / 1000 * 1.2)
+            for rooms in SAMEROOMS:
+                trial.say(rooms[0])
+            await trial.quiet()
+            trial.signal(process, signal.SIGCONT)
+            await trial.service.until(lambda: True, 1, "a moment")
+            before = {room: len(trial.service.texts(room)) for rooms in SAMEROOMS for room in rooms}
+            for rooms in SAMEROOMS:
+                trial.say(rooms[-1])
+            await trial.quiet()
+            for rooms in SAMEROOMS:
+                for room in rooms[:-1]:
+                    assert len(trial.service.texts(room)) - before[room] <= 1 + 2 * (ACCOUNTS[room[0]] != "keyed"), turn
+        report = await trial.report()
+        report.faults = 2
+        verdict(report, trial.log)
