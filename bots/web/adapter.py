@@ -19,7 +19,7 @@ from bots.web.hub import Hub
 from bots.web.names import clean_line
 from bots.web.remember import remembered
 from bots.web.rooms import DAY_S, Full, Gone, Rooms, TooFast, id_of_link
-from bots.web.typed import to_copy
+from bots.web.typed import to_copy, with_links
 from bots.web.wire import FileView, Record, ReplyView, decode_record, digest
 from core.contract import (
     Capabilities,
@@ -224,7 +224,7 @@ class WebAdapter:
                 at=self.services.now_ms(),
                 kind="bot" if author is None else "relayed",
                 name="Sameroom" if author is None else clean_line(author.name, MAX_AUTHOR_CHARS),
-                body=nodes(to_copy(part, self.services.prefix) if author is None else part),
+                body=nodes(to_copy(part, self.services.prefix) if author is None else with_links(part)),
                 edit=outbound.key if standing else "",
                 reply=reply if index == 0 else None,
                 files=tuple(self._view(file) for file in outbound.files) if index == 0 else (),

@@ -17,19 +17,20 @@ _AS_IT_IS: Final = frozenset(("code", "pre", "link"))
 def parse(text: str) -> Text:
     """Marks become formatting, links become links; everything else stays as typed."""
     if not _MARKS.search(text):
-        return _with_links(Text(text))
+        return with_links(Text(text))
     from core.text import markdown
 
     if "`" not in text:
         text = _IN_A_WORD.sub(r"\\\1", LINK.sub(_escaped_link, text))
-    return _with_links(markdown.parse(text))
+    return with_links(markdown.parse(text))
 
 
 def to_copy(text: Text, prefix: str) -> Text:
     """What the bot says, with the codes and the commands that hold one marked as code: one tap copies them."""
     code = r"[A-Z0-9]{5}-[A-Z0-9]{4}"
     found = re.finditer(rf"-{re.escape(prefix)} connect {code}|\b{code}\b", text.plain)
-    return Text(text.plain, text.entities + tuple(Entity("code", m.start(), len(m.group())) for m in found))
+    codes = tuple(Entity("code", m.start(), len(m.group())) for m in found)
+    return with_links(Text(text.plain, text.entities + codes))
 
 
 def _escaped_link(found: re.Match[str]) -> str:
@@ -37,7 +38,8 @@ def _escaped_link(found: re.Match[str]) -> str:
     return re.sub(r"([*_~])", r"\\\1", found.group())
 
 
-def _with_links(text: Text) -> Text:
+def with_links(text: Text) -> Text:
+    """Addresses that nobody marked become links, wherever the text is from."""
     taken = [(e.start, e.start + e.length) for e in text.entities if e.type in _AS_IT_IS]
     links = []
     for found in LINK.finditer(text.plain):

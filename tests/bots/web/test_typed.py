@@ -51,3 +51,9 @@ def test_codes_can_be_copied_with_a_tap() -> None:
         "HLDMU-42K7",
         "-sameroom connect HLDMU-42K7",
     ]
+
+
+def test_links_in_what_the_bot_says_can_be_followed() -> None:
+    """A portal link is a link."""
+    link = "http://127.0.0.1:8080/p/.eJw_x-y"
+    assert to_copy(Text(f"Open {link}\nsoon"), "sameroom").entities == (Entity("link", 5, len(link), link),)
