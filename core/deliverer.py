@@ -467,6 +467,7 @@ class Deliverer:
             job.doubtful = job.doubtful or isinstance(error, Uncertain)
             return ""
         job.tries += 1
+        job.doubtful = True
         if not alone:  # one of them is to blame: each is tried by itself now
             return ""
         attempts = await insist(self._outbox.crashed, job)
