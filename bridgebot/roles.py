@@ -188,8 +188,7 @@ async def open_node(
     except BaseException:
         await store.aclose()
         raise
-    public_url = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
-    deps = make_deps(store, settings, shards, process_name(embedded), public_url)
+    deps = make_deps(store, settings, shards, process_name(embedded), settings.site_url)
     accounts = Accounts(store, settings.secret_key, deps.now_ms, on_secret)
     source = AccountSource(accounts)
     adapters = Adapters(deps, source, find_platform)

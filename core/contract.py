@@ -35,11 +35,15 @@ class AdapterError(Exception):
 
 
 class Retry(AdapterError):
-    """Certainly not sent; worth another try after ``after_s`` seconds (a 429, a busy server)."""
+    """Certainly not sent; worth another try after ``after_s`` seconds (a 429, a busy server).
 
-    def __init__(self, after_s: float, reason: str = "") -> None:
+    ``whole_account``: the platform refuses everything of this account for so long, not only this room's posts.
+    """
+
+    def __init__(self, after_s: float, reason: str = "", *, whole_account: bool = False) -> None:
         super().__init__(reason or f"try again in {after_s} s")
         self.after_s = after_s
+        self.whole_account = whole_account
 
 
 class Offline(Retry):
@@ -92,6 +96,11 @@ class Capabilities(msgspec.Struct, frozen=True):
     rate_per_s: float = 0.0
     """Posts per second that the room takes in the long run; 0: no limit of the platform's own."""
     rate_burst: int = 1
+    account_rate_per_s: float = 0.0
+    """Posts per second that the platform takes from the whole account; the same in all its rooms. 0: no limit."""
+    account_rate_burst: int = 1
+    bold_names: bool = False
+    """Where the author's name stands in the text, people of this platform expect it in bold."""
     idempotent: bool = False
     """The platform drops a second post with the same ``Outbound.key``."""
     multiline: bool = True
@@ -150,13 +159,21 @@ class Invite(msgspec.Struct, frozen=True):
     url: str = ""
 
 
+class Since(msgspec.Struct, frozen=True):
+    """The newest message of a room that was taken in: where its history is read on."""
+
+    native: NativeId
+    at_ms: int
+
+
 class Remembered(msgspec.Struct, frozen=True):
-    """A stretch of history: ``events`` in order, and the cursor to ask with next time."""
+    """A stretch of history: ``events`` in order, with the native ids that they had (or would have had) live."""
 
     events: tuple[PlatformEvent, ...]
-    cursor: str
-    complete: bool
-    """False: the platform no longer has everything since the last cursor."""
+    more: bool = False
+    """There is more after the last of ``events``: ask again from there."""
+    complete: bool = True
+    """False: the platform no longer has everything since then."""
 
 
 # --- what the host gives to an adapter ----------------------------------------------------------------------
@@ -278,8 +295,10 @@ class Members(Protocol):
 
 @runtime_checkable
 class History(Protocol):
-    async def history(self, room: RoomId, cursor: str) -> Remembered:
-        """What was said after ``cursor`` (empty: from now on), oldest first."""
+    async def history(self, room: RoomId, since: Since) -> Remembered:
+        """What was said in ``room`` after ``since``, oldest first, without our own posts. The host asks for every
+        room it knows whenever the account comes online; live events wait meanwhile, and what was taken in already
+        is dropped. Raises any AdapterError."""
 
 
 @runtime_checkable
@@ -325,6 +344,28 @@ class Webhooks(Protocol):
 # --- a platform, as the registry knows it -------------------------------------------------------------------
 
 
+class Hears(msgspec.Struct, frozen=True):
+    """What of people's doings in a room the platform lets us hear: the claims that the contract suite checks.
+
+    full: every one of them. partial: some (the platform's page in docs/platforms says which). fallback: as readable
+    text. drop: the platform tells bots nothing of it, or does not have it.
+    """
+
+    edit: Level = "drop"
+    delete: Level = "drop"
+    reply: Level = "drop"
+    thread: Level = "drop"
+    reaction: Level = "drop"
+    file: Level = "drop"
+    typing: Level = "drop"
+    names: Level = "full"
+    avatars: Level = "drop"
+    history: Level = "drop"
+    """What was said while we were away."""
+    entities: frozenset[str] = frozenset()
+    """Entity types that people's texts arrive with."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One line of ``bridgebot doctor``: what was looked at, how it is, and how to mend it."""
 
@@ -333,8 +374,18 @@ class Finding(msgspec.Struct, frozen=True):
     mend: str = ""
 
 
-async def no_findings(config: Any) -> Sequence[Finding]:
+async def no_findings(config: Any, url: str) -> Sequence[Finding]:
     """The check of a platform that has nothing to check."""
+    return ()
+
+
+async def as_given(config: Any, url: str) -> tuple[str, Any]:
+    """The preparation of a platform whose accounts need none."""
+    return "", config
+
+
+def no_steps(account: AccountId, config: Any, url: str) -> Sequence[str]:
+    """A platform whose accounts work as soon as they are added."""
     return ()
 
 
@@ -344,14 +395,26 @@ class Platform(msgspec.Struct, frozen=True):
     id: PlatformId
     title: str
     config: type[msgspec.Struct]
-    """An account's configuration. Annotate a secret as :data:`Secret`: encrypted at rest, never shown."""
+    """An account's configuration. Annotate a secret as :data:`Secret`: encrypted at rest, never shown. What the
+    operator is asked for when an account is added: the fields annotated with :func:`asked`."""
     create: Callable[[AccountId, Any, Services], Adapter]
     """``create(account, config, services)``. Does no I/O."""
     from_target: Callable[[str], tuple[str, Any]]
     """``from_target("host:port/#channel")``: a suggested account id and the configuration, for
     ``bridgebot run --<platform> TARGET`` and ``accounts add``. Raises ValueError that says what to write."""
     target_help: str = ""
-    check: Callable[[Any], Awaitable[Sequence[Finding]]] = no_findings
+    check: Callable[[Any, str], Awaitable[Sequence[Finding]]] = no_findings
+    """``check(config, url)``: what ``bridgebot doctor`` says of an account. ``url`` is where its routes are reached,
+    ``https://bridge.example.org/bots/<account>`` without a slash at the end. Never raises for what the service says.
+    """
+    prepare: Callable[[Any, str], Awaitable[tuple[str, Any]]] = as_given
+    """``prepare(config, public_url)``: before an account is added, ask the service whether ``config`` works and
+    complete it (the bot's name, made-up secrets). Returns a suggested account id (empty: the platform's name) and
+    the configuration. Raises Rejected with what is wrong and how to mend it, Retry when the service does not answer.
+    """
+    next_steps: Callable[[AccountId, Any, str], Sequence[str]] = no_steps
+    """``next_steps(account, config, url)``: what the operator does after adding it, a sentence each."""
+    hears: Hears = Hears()
     redelivers: bool = True
     """The platform may hand over the same event twice, so ingest keeps dedup keys. False only for streams
     whose events have no second delivery."""
@@ -361,3 +424,9 @@ class Platform(msgspec.Struct, frozen=True):
 
 Secret = msgspec.Meta(extra={"secret": True})
 """``token: Annotated[str, Secret]`` in an account's configuration."""
+
+
+def asked(title: str, hint: str = "", *, secret: bool = False) -> msgspec.Meta:
+    """``token: Annotated[str, asked("Bot token", "From @BotFather: 123456:ABC…", secret=True)]``: the operator is asked
+    for it when an account is added. A field with a default may be left out; ``hint`` says where to find it."""
+    return msgspec.Meta(title=title, description=hint, extra={"secret": secret})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from core.contract import Capabilities
-from core.model import Author, AuthorStyle, Text
+from core.model import Author, AuthorStyle, Entity, Text
 from core.text.ops import concat, downgrade
 from core.text.safety import clean_name, defuse_mass_mentions
 from core.wire import Delivery, Posted
@@ -55,14 +55,18 @@ class Renderer:
             head = self.said_by(delivery, style)
         answer = "" if replies_natively else self._answer(delivery)
         if delivery.emote:
-            opening = f"* {head or self.name(delivery.author.name if delivery.author else '')}{answer} "
+            head = head or self.name(delivery.author.name if delivery.author else "")
+            opening = f"* {head}{answer} "
         elif head or answer:
             opening = f"{head}{answer}: ".lstrip()
         else:
             opening = ""
         if text.entities:
             text = downgrade(text, caps.entities)
-        if opening:
+        if opening and head and caps.bold_names:
+            bold = Entity("bold", opening.index(head), len(head))
+            text = concat(Text(opening, (bold,)), text)
+        elif opening:
             text = concat(Text(opening), text) if text.entities else Text(opening + text.plain)
         return defuse_mass_mentions(text)
 

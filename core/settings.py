@@ -89,6 +89,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         0.0
     )
 
+    @property
+    def site_url(self) -> str:
+        """Where browsers and services reach the portal; no slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
 
 ALIASES = {"REDIS_URL": "redis_url", "SECRET_KEY": "secret_key", "PORT": "port"}
 SECRET_FIELDS = frozenset({"secret_key", "redis_url", "metrics_token"})

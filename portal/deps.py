@@ -210,8 +210,7 @@ class PortalDeps:
     @property
     def public_url(self) -> str:
         """Where browsers reach the portal; no trailing slash."""
-        own = f"http://{self.settings.host}:{self.settings.port}"
-        return (self.settings.public_url or own).rstrip("/")
+        return self.settings.site_url
 
     def account(self, account_id: str) -> Account | None:
         """The account of that id, or None."""

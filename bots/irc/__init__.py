@@ -20,7 +20,7 @@ def create(account: AccountId, config: IrcConfig, services: Services) -> IrcAdap
     return IrcAdapter(account, config, services)
 
 
-async def check(config: IrcConfig) -> Sequence[Finding]:
+async def check(config: IrcConfig, url: str) -> Sequence[Finding]:
     """What ``bridgebot doctor`` says of an account: does its server answer, is what it is told protected?"""
     from bots.irc.check import findings
 

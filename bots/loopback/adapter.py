@@ -18,6 +18,7 @@ from core.contract import (
     Remembered,
     RoomInfo,
     Services,
+    Since,
 )
 from core.model import AccountId, Author, MessageNew, NativeId, RoomId, native_room, room_id
 
@@ -143,26 +144,22 @@ class Loopback:
         """Whether the network says so."""
         return author_id in self.network.room(native_room(room)).admins
 
-    async def history(self, room: RoomId, cursor: str) -> Remembered:
-        """Posts after the one whose id is the cursor."""
-        posts = list(self.network.room(native_room(room)).said.values())
-        ids = [post.id for post in posts]
-        newest = ids[-1] if ids else ""
-        if not cursor:
-            return Remembered((), newest, complete=True)
-        after = posts[ids.index(cursor) + 1 :] if cursor in ids else posts
-        now_ms = self._services.now_ms()
+    async def history(self, room: RoomId, since: Since) -> Remembered:
+        """What was said after ``since``."""
+        said = list(self.network.room(native_room(room)).said.values())
+        ids = [post.id for post in said]
+        known = since.native in ids
         events = tuple(
             MessageNew(
                 room=room,
                 native=NativeId(post.id),
-                at_ms=now_ms,
+                at_ms=self._services.now_ms(),
                 author=Author(post.author, post.author),
                 text=post.text,
             )
-            for post in after
+            for post in (said[ids.index(since.native) + 1 :] if known else said)
         )
-        return Remembered(events, newest, complete=cursor in ids)
+        return Remembered(events, complete=known)
 
     async def find_sent(self, outbound: Outbound) -> Receipt | None:
         """Look for a post by its key."""

@@ -50,7 +50,7 @@ def _from_target(target: str) -> tuple[str, WebConfig]:
     return "web", WebConfig()
 
 
-async def _check(config: Any) -> Sequence[Finding]:
+async def _check(config: Any, url: str) -> Sequence[Finding]:
     kept = config.upload_bytes_per_day * config.file_days // 1_048_576
     return (Finding(True, f"guest rooms: shared files take at most {kept} MiB of the store"),)
 

@@ -17,7 +17,6 @@ from bots.web.files import PICTURES, SharedFiles
 from bots.web.guard import Guard
 from bots.web.hub import Hub
 from bots.web.names import clean_line
-from bots.web.remember import remembered
 from bots.web.rooms import DAY_S, Full, Gone, Rooms, TooFast, id_of_link
 from bots.web.typed import to_copy, with_links
 from bots.web.wire import FileView, Record, ReplyView, decode_record, digest
@@ -29,7 +28,6 @@ from core.contract import (
     OutFile,
     Receipt,
     Rejected,
-    Remembered,
     Retry,
     RoomInfo,
     Route,
@@ -272,10 +270,6 @@ class WebAdapter:
             raise Rejected("the file is no longer there") from None
         except (RedisError, OSError):
             raise Retry(STORE_RETRY_S, "the store does not answer") from None
-
-    async def history(self, room: RoomId, cursor: str) -> Remembered:
-        """What guests said, edited and deleted after the change numbered ``cursor``."""
-        return await self._guarded(remembered(self.account, self.rooms_store, self.files, room, cursor))
 
     async def ping(self, room: RoomId) -> None:
         """Asks the store for the room."""

@@ -83,7 +83,8 @@ async def _findings(settings: Settings, redactor: Redactor, accept_new_key: bool
                 async for finding in _store_findings(store, embedded=not settings.redis_url):
                     yield finding
                 yield await _key(store, opened.secret_key, accept_new_key)
-                async for finding in _account_findings(Accounts(store, opened.secret_key, wall_clock_ms, redactor.add)):
+                accounts = Accounts(store, opened.secret_key, wall_clock_ms, redactor.add)
+                async for finding in _account_findings(accounts, settings):
                     yield finding
             finally:
                 await store.aclose()
@@ -154,7 +155,7 @@ async def _key(store: Redis, secret_key: str, accept_new_key: bool) -> Finding:
     return Finding(True, "secret key: the one that this store knows")
 
 
-async def _account_findings(accounts: Accounts) -> AsyncIterator[Finding]:
+async def _account_findings(accounts: Accounts, settings: Settings) -> AsyncIterator[Finding]:
     found = await accounts.list()
     if not found:
         yield Finding(True, "accounts: none yet", "Add one: bridgebot accounts add PLATFORM TARGET")
@@ -163,7 +164,7 @@ async def _account_findings(accounts: Accounts) -> AsyncIterator[Finding]:
             platform = registry.platform(account.platform)
             config = accounts.open(account, platform.config)
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                findings = await platform.check(config)
+                findings = await platform.check(config, f"{settings.site_url}/bots/{account.id}")
         except (AccountError, registry.UnknownPlatform) as error:
             yield Finding(False, f"account {account.id}: {error}")
         except TimeoutError:

@@ -10,7 +10,7 @@ import pytest
 from bots.web import PLATFORM, WebConfig
 from core import contract
 from core.contract import Outbound, OutFile, Rejected, Retry
-from core.model import AccountId, BotRemoved, Entity, MessageDeleted, MessageEdited, MessageNew, RoomId, Text
+from core.model import AccountId, BotRemoved, Entity, MessageNew, RoomId, Text
 from core.store import open_store
 from tests.bots.web.conftest import REMOTE, Inbox, Pair, services, words
 
@@ -22,7 +22,7 @@ def post(pair: Pair, key: str, text: str, **more) -> Outbound:
 
 async def test_it_offers_everything(server):
     """The host finds every optional protocol by type."""
-    offered = ["Adapter", "Edits", "Deletes", "Reacts", "Types", "Files", "Members", "History", "Finds", "Pings"]
+    offered = ["Adapter", "Edits", "Deletes", "Reacts", "Types", "Files", "Members", "Finds", "Pings"]
     for name in [*offered, "Rooms", "Invites", "Webhooks"]:
         assert isinstance(server.adapter, getattr(contract, name)), name
     assert PLATFORM.from_target("") == ("web", WebConfig())
@@ -119,36 +119,6 @@ async def test_files_of_other_rooms_are_links(pair: Pair):
         ("/file/signed", True),
         ("https://elsewhere.example/x", False),
     ]
-
-
-async def test_history_tells_what_was_missed(pair: Pair, inbox):
-    """After a cursor: what guests said, edited and deleted, with the ids of the first time; posts of ours not."""
-    adapter = pair.server.adapter
-    old, doomed = await pair.a.say("old"), await pair.a.say("doomed")
-    start = await adapter.history(pair.room, "")
-    assert (start.events, start.complete) == ((), True)
-    await adapter.send(post(pair, "k", "relayed"))
-    await pair.b.say("new one", reply=old["id"])
-    await pair.a.answer(t="edit", id="e", target=old["id"], text="old, edited")
-    await pair.a.answer(t="delete", id="d", target=doomed["id"])
-    missed = await adapter.history(pair.room, start.cursor)
-    told = [e for e in inbox.events if isinstance(e, MessageNew | MessageEdited | MessageDeleted)][2:]
-    assert {(type(e), e.native) for e in missed.events} == {(type(e), e.native) for e in told}
-    assert missed.complete
-    assert (await adapter.history(pair.room, missed.cursor)).events == ()
-
-
-async def test_history_admits_gaps(make_server, browsers, inbox):
-    """When a message after the cursor was let go, the answer says so."""
-    server = await make_server(history_messages=10)
-    ann = browsers(server)
-    await ann.open_room(guest="Ann")
-    socket = await ann.connect()
-    room = inbox.events[0].room
-    cursor = (await server.adapter.history(room, "")).cursor
-    for number in range(12):
-        await socket.say(str(number))
-    assert not (await server.adapter.history(room, cursor)).complete
 
 
 async def test_rooms_are_known_and_answer(pair: Pair):
