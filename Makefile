@@ -83,6 +83,10 @@ bench: .venv/.installed-test servers
 faults: .venv/.installed-test servers
 	$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: fidelity
+fidelity: .venv/.installed-test servers
+	BRIDGEBOT_WRITE_FIDELITY=1 $(BIN)/python -m pytest -q tests/contract/test_fidelity.py -k page
+
 .PHONY: clean
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.irc.config import TARGET_HELP, IrcConfig, from_target
-from core.contract import Finding, Platform, Services
+from core.contract import Finding, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -36,4 +36,10 @@ PLATFORM = Platform(
     target_help=TARGET_HELP,
     check=check,
     redelivers=False,
+    hears=Hears(
+        reply="full",
+        reaction="full",
+        typing="full",
+        entities=frozenset({"bold", "italic", "underline", "strike", "code", "spoiler"}),
+    ),
 )

@@ -4,10 +4,22 @@ that tests of the core post to. Copy this folder to begin a new platform.
 
 from __future__ import annotations
 
-from bots.loopback.adapter import Loopback, LoopbackConfig
+from bots.loopback.adapter import FULL, Loopback, LoopbackConfig
 from bots.loopback.network import LoopbackNetwork
-from core.contract import Platform, Services
+from core.contract import Hears, Platform, Services
 from core.model import AccountId, PlatformId
+
+HEARS = Hears(
+    edit="full",
+    delete="full",
+    reply="full",
+    thread="full",
+    reaction="full",
+    file="full",
+    typing="full",
+    history="full",
+    entities=FULL.entities,
+)
 
 
 def make_platform(network: LoopbackNetwork, *, redelivers: bool = True) -> Platform:
@@ -24,6 +36,7 @@ def make_platform(network: LoopbackNetwork, *, redelivers: bool = True) -> Platf
         from_target=from_target,
         target_help="any name",
         redelivers=redelivers,
+        hears=HEARS,
     )
 
 

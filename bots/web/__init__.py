@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from core.contract import Finding, Platform
+from core.contract import Finding, Hears, Platform
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -63,4 +63,13 @@ PLATFORM = Platform(
     from_target=_from_target,
     target_help="nothing: guest rooms need no account",
     check=_check,
+    hears=Hears(
+        edit="full",
+        delete="full",
+        reply="full",
+        reaction="full",
+        file="full",
+        typing="full",
+        entities=frozenset({"bold", "italic", "strike", "code", "pre", "quote", "link"}),
+    ),
 )

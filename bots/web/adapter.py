@@ -70,7 +70,6 @@ SHOWN: frozenset[EntityType] = frozenset(
         "quote",
         "link",
         "mention",
-        "emoji",
         "timestamp",
     )
 )

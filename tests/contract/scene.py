@@ -57,6 +57,8 @@ class Scene(Protocol):
     """
 
     platform: Platform
+    where: str
+    """What it runs on, for people: ``InspIRCd 3``, ``a double of ours``."""
     config: Any
     """The account's configuration, pointing to the double where there is one."""
 

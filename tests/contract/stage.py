@@ -1,47 +1,15 @@
-"""What the contract suite needs of a platform under test. Each ``tests/bots/<platform>/stage.py`` has a ``stage``."""
+"""What the contract suite's stages share: servers for a session, and an ``Emit`` that keeps what it gets."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from core.contract import Adapter, Platform, Services
-from core.model import PlatformEvent, RoomId
-from core.store import Redis
-
-
-@dataclass
-class Shown:
-    """A post as a member of the room sees it."""
-
-    author: str
-    """The name it stands under."""
-    text: str
-    """What is to be read, without markup."""
-    native: str = ""
-    """The platform's id of it, where members see one."""
-
-
-class Stage(Protocol):
-    """One started adapter in one room of the real service (or of its double), and a person in that room."""
-
-    adapter: Adapter
-    platform: Platform
-    room: RoomId
-    events: Recorder
-
-    async def say(self, text: str) -> None:
-        """The person says something."""
-
-    async def shown(self, text: str) -> Shown:
-        """Wait until the person sees a post that holds ``text``; the first such post."""
-
-    async def all_shown(self, marker: str, count: int) -> list[Shown]:
-        """Wait until ``count`` posts that hold ``marker`` are seen; in the order seen."""
-
+from core.model import PlatformEvent
 
 Shared = TypeVar("Shared")
 
@@ -67,10 +35,6 @@ class Session:
         self._stack.close()
 
 
-StageMaker = Callable[[Redis, Services, Session], AbstractAsyncContextManager[Stage]]
-"""``stage(store, services, session)``."""
-
-
 @dataclass
 class Recorder:
     """An ``Emit`` that keeps what it gets."""
@@ -78,11 +42,11 @@ class Recorder:
     seen: list[PlatformEvent] = field(default_factory=list)
     is_online: bool = False
     reasons: list[str] = field(default_factory=list)
-    changed: Callable[[], None] = lambda: None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, event: PlatformEvent) -> None:
         self.seen.append(event)
-        self.changed()
+        self.news.set()
 
     async def accepted(self) -> None:
         """Everything is durable at once."""
@@ -90,10 +54,10 @@ class Recorder:
     def online(self) -> None:
         """Note it."""
         self.is_online = True
-        self.changed()
+        self.news.set()
 
     def offline(self, reason: str) -> None:
         """Note it."""
         self.is_online = False
         self.reasons.append(reason)
-        self.changed()
+        self.news.set()

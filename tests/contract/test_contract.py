@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -26,13 +24,14 @@ from core.contract import (
     Receipt,
     Rejected,
     Rooms,
-    Services,
     Streams,
     Types,
 )
 from core.model import Author, Entity, MessageNew, NativeId, Text
 from core.store import Redis
-from tests.contract.stage import Session, Stage
+from tests.contract.harness import Stage, staged
+from tests.contract.scene import ANN, Line
+from tests.contract.stage import Session
 
 ALICE = Author("u1", "Alice")
 CLAIMS: dict[str, type] = {"edit": Edits, "delete": Deletes, "reaction": Reacts, "typing": Types}
@@ -48,50 +47,20 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(params=registry.names())
 async def stage(request: pytest.FixtureRequest, store: Redis, session: Session) -> AsyncIterator[Stage]:
-    """Each platform in turn; every one has a stage."""
-    maker = importlib.import_module(f"tests.bots.{request.param}.stage").stage
-    services = Services(
-        store=store,
-        key=lambda *parts: "bb:{a:contract}:x:" + ":".join(parts),
-        now_ms=lambda: 1_800_000_000_000,
-        random_id=lambda: secrets.token_hex(16),
-        public_url="http://127.0.0.1:8080",
-        prefix="sameroom",
-        sign=lambda purpose, payload: f"{purpose}~{payload}",
-        verify=_verify,
-    )
-    async with maker(store, services, session) as made:
-        await _until(made, lambda: made.events.is_online)
+    """Each platform in turn; every one has a scene."""
+    async with staged(request.param, store, session) as made:
         yield made
 
 
-def _verify(purpose: str, token: str, max_age_s: int) -> str:
-    if not token.startswith(f"{purpose}~"):
-        raise ValueError("not ours")
-    return token.partition("~")[2]
-
-
-async def _until(stage: Stage, condition: Callable[[], bool]) -> None:
-    """Wait for something that the adapter emits."""
-    changed = asyncio.Event()
-    stage.events.changed = changed.set
-    async with asyncio.timeout(10):
-        while not condition():
-            await changed.wait()
-            changed.clear()
-
-
-def _post(stage: Stage, text: str | Text, **more: object) -> Outbound:
+def post(stage: Stage, text: str | Text, **more: object) -> Outbound:
+    """A post of Alice's."""
     words = text if isinstance(text, Text) else Text(text)
     return Outbound(stage.room, secrets.token_hex(8), words, **({"author": ALICE} | more))  # type: ignore[arg-type]
 
 
-async def _heard(stage: Stage, text: str) -> MessageNew:
-    def found() -> list[MessageNew]:
-        return [e for e in stage.events.seen if isinstance(e, MessageNew) and e.text.plain == text]
-
-    await _until(stage, lambda: bool(found()))
-    return found()[0]
+async def heard(stage: Stage, text: str) -> MessageNew:
+    """Wait for the message that says ``text``."""
+    return await stage.heard(MessageNew, lambda event: text in event.text.plain)
 
 
 async def test_it_is_an_adapter(stage: Stage) -> None:
@@ -104,35 +73,36 @@ async def test_it_is_an_adapter(stage: Stage) -> None:
 async def test_what_is_said_is_heard_once(stage: Stage) -> None:
     """A person's words become one event, with an id and an author, in order."""
     for number in range(5):
-        await stage.say(f"line {number}")
-    last = await _heard(stage, "line 4")
+        await stage.scene.say(f"line {number}")
+    last = await heard(stage, "line 4")
     said = [e for e in stage.events.seen if isinstance(e, MessageNew)]
     assert [e.text.plain for e in said] == [f"line {n}" for n in range(5)]
     assert len({e.native for e in said}) == 5
     assert last.author.id
-    assert last.author.name
     assert last.room == stage.room
+    if stage.platform.hears.names == "full":
+        assert last.author.name == ANN
 
 
 async def test_a_post_is_seen_with_its_text(stage: Stage) -> None:
     """What is sent is seen, with other scripts and emoji as they were."""
     text = "Grüße, 日本語, שלום, 👩🏽‍🌾 3:100:7"
-    receipt = await stage.adapter.send(_post(stage, text))
-    shown = await stage.shown("Grüße")
-    assert shown.text == text
+    receipt = await stage.adapter.send(post(stage, text))
+    shown = await stage.line("Grüße")
+    assert shown.plain == text
     assert isinstance(receipt, Receipt)
-    if shown.native:
+    if shown.native and receipt.natives:
         assert receipt.natives == (NativeId(shown.native),)
     if stage.adapter.capabilities(stage.room).names == "full":
         assert shown.author == "Alice"
 
 
 async def test_posts_keep_their_order(stage: Stage) -> None:
-    """Fifty posts one after the other are seen in that order."""
-    for number in range(50):
-        await stage.adapter.send(_post(stage, f"ordered {number:03}"))
-    shown = await stage.all_shown("ordered", 50)
-    assert [post.text for post in shown] == [f"ordered {number:03}" for number in range(50)]
+    """Thirty posts one after the other are seen in that order."""
+    for number in range(30):
+        await stage.adapter.send(post(stage, f"ordered {number:03}"))
+    shown = await stage.lines("ordered", 30)
+    assert [line.plain for line in shown] == [f"ordered {number:03}" for number in range(30)]
 
 
 async def test_a_stream_takes_many_at_once(stage: Stage) -> None:
@@ -140,51 +110,64 @@ async def test_a_stream_takes_many_at_once(stage: Stage) -> None:
     if not isinstance(stage.adapter, Streams):
         assert not hasattr(stage.adapter, "send_stream")
         return
-    results = await stage.adapter.send_stream([_post(stage, f"batch {n:03}") for n in range(100)])
+    results = await stage.adapter.send_stream([post(stage, f"batch {n:03}") for n in range(100)])
     assert all(isinstance(result, Receipt) for result in results)
     assert len(results) == 100
-    assert [p.text for p in await stage.all_shown("batch", 100)] == [f"batch {n:03}" for n in range(100)]
+    assert [line.plain for line in await stage.lines("batch", 100)] == [f"batch {n:03}" for n in range(100)]
 
 
 async def test_our_own_posts_do_not_come_back(stage: Stage) -> None:
     """What we post is never taken for something that was said."""
-    await stage.adapter.send(_post(stage, "said by us"))
-    await stage.shown("said by us")
-    await stage.say("said by a person")
-    await _heard(stage, "said by a person")
+    await stage.adapter.send(post(stage, "said by us"))
+    await stage.line("said by us")
+    await stage.scene.say("said by a person")
+    await heard(stage, "said by a person")
     assert [e.text.plain for e in stage.events.seen if isinstance(e, MessageNew)] == ["said by a person"]
 
 
 async def test_long_text_is_split_and_nothing_is_lost(stage: Stage) -> None:
     """A text of several limits arrives in parts that together have all its words, up to the number of parts."""
     words = [f"word{number:04}" for number in range(150)]
-    await stage.adapter.send(_post(stage, " ".join(words), max_parts=8))
-    await stage.shown("word0149")
-    shown = await stage.all_shown("word", 1)
-    assert " ".join(post.text for post in shown).split() == words
+    await stage.adapter.send(post(stage, " ".join(words), max_parts=8))
+    await stage.line("word0149")
+    shown = await stage.lines("word", 1)
+    assert " ".join(line.plain for line in shown).split() == words
 
 
 async def test_a_huge_text_is_cut(stage: Stage) -> None:
     """A megabyte becomes a few posts at most, and the adapter goes on working."""
-    await stage.adapter.send(_post(stage, "huge " * 200_000, max_parts=3))
-    await stage.adapter.send(_post(stage, "after it"))
-    await stage.shown("after it")
-    assert 1 <= len(await stage.all_shown("huge", 1)) <= 3
+    await stage.adapter.send(post(stage, "huge " * 200_000, max_parts=3))
+    await stage.adapter.send(post(stage, "after it"))
+    await stage.line("after it")
+    assert 1 <= len(await stage.lines("huge", 1)) <= 3
 
 
 async def test_controls_in_text_do_no_harm(stage: Stage) -> None:
     """Control characters, line breaks and protocol words stay text."""
-    await stage.adapter.send(_post(stage, "one\r\nQUIT :gone\x00\x01\nJOIN #other\u202e end"))
-    await stage.adapter.send(_post(stage, "still here"))
-    await stage.shown("still here")
-    assert "QUIT :gone" in "".join(post.text for post in await stage.all_shown("QUIT", 1))
+    await stage.adapter.send(post(stage, "one\r\nQUIT :gone\x00\x01\nJOIN #other\u202e end"))
+    await stage.adapter.send(post(stage, "still here"))
+    await stage.line("still here")
+    assert "QUIT :gone" in "".join(line.plain for line in await stage.lines("QUIT", 1))
 
 
-async def test_formatting_is_shown_or_read(stage: Stage) -> None:
-    """The words of formatted text arrive whatever the room can show of it."""
-    text = Text("bold and a link", (Entity("bold", 0, 4), Entity("link", 11, 4, "https://example.org/")))
-    await stage.adapter.send(_post(stage, text))
-    assert "bold and a link" in (await stage.shown("bold and")).text
+LITERAL = (
+    "*stars* _lines_ ~waves~ `ticks` **two** __two__ ~~two~~ ||bars||",
+    "<b>tag</b> &amp; <@U1> <users/all> <at>x</at> [a](https://b.example) {x} #h",
+    "> not a quote",
+    "1. not a list",
+    "@everyone @here @channel @all @room",
+)
+
+
+@pytest.mark.parametrize("text", LITERAL)
+async def test_literal_text_stays_literal(stage: Stage, text: str) -> None:
+    """What looks like some platform's markup is read as it was typed, and formats and calls nothing."""
+    await stage.adapter.send(post(stage, f"begin {text} end"))
+    shown = await stage.line("begin")
+    invisible = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+    assert shown.plain.translate(invisible) == f"begin {text} end"
+    assert not [entity for entity in shown.entities if entity.type not in ("link", "mention", "emoji")]
+    assert not [entity for entity in shown.entities if entity.type == "mention"]
 
 
 async def test_capabilities_are_steady_and_true(stage: Stage) -> None:
@@ -202,45 +185,23 @@ async def test_capabilities_are_steady_and_true(stage: Stage) -> None:
 
 async def test_the_same_key_again_posts_nothing(stage: Stage) -> None:
     """Where the platform has a key, a repeated post is seen once."""
-    if not stage.adapter.capabilities(stage.room).idempotent:
-        assert not isinstance(stage.adapter, Finds)
-        return
-    outbound = _post(stage, "once only")
-    first = await stage.adapter.send(outbound)
-    assert await stage.adapter.send(outbound) == first
-    await stage.adapter.send(_post(stage, "after that"))
-    await stage.shown("after that")
-    assert len(await stage.all_shown("once only", 1)) == 1
+    outbound = post(stage, "once only")
+    if stage.adapter.capabilities(stage.room).idempotent:
+        first = await stage.adapter.send(outbound)
+        assert await stage.adapter.send(outbound) == first
+        await stage.adapter.send(post(stage, "after that"))
+        await stage.line("after that")
+        assert len(await stage.lines("once only", 1)) == 1
+    elif isinstance(stage.adapter, Finds):
+        first = await stage.adapter.send(outbound)
+        await stage.line("once only")
     if isinstance(stage.adapter, Finds):
         assert await stage.adapter.find_sent(outbound) == first
-        assert await stage.adapter.find_sent(_post(stage, "never sent")) is None
-
-
-async def test_edits_and_deletions(stage: Stage) -> None:
-    """Where they are claimed, a post changes and goes."""
-    caps = stage.adapter.capabilities(stage.room)
-    receipt = await stage.adapter.send(_post(stage, "first version"))
-    if isinstance(stage.adapter, Edits) and caps.edit == "full":
-        await stage.adapter.edit(receipt.natives, _post(stage, "second version"))
-        await stage.shown("second version")
-    if isinstance(stage.adapter, Deletes) and caps.delete == "full":
-        await stage.adapter.delete(stage.room, receipt.natives)
-        await stage.adapter.delete(stage.room, receipt.natives)
-
-
-async def test_reactions_and_typing(stage: Stage) -> None:
-    """Where they are claimed, they are taken, on and off."""
-    caps = stage.adapter.capabilities(stage.room)
-    receipt = await stage.adapter.send(_post(stage, "react to this"))
-    if isinstance(stage.adapter, Reacts) and caps.reaction == "full":
-        await stage.adapter.react(stage.room, receipt.natives[0], "👍", True, ALICE)
-        await stage.adapter.react(stage.room, receipt.natives[0], "👍", False, ALICE)
-    if isinstance(stage.adapter, Types):
-        await stage.adapter.typing(stage.room, ALICE)
+        assert await stage.adapter.find_sent(post(stage, "never sent")) is None
 
 
 async def test_the_other_protocols_answer(stage: Stage) -> None:
-    """Pings, rooms, invitations, members and history answer for a room that is there."""
+    """Pings, rooms, invitations and members answer for a room that is there."""
     adapter = stage.adapter
     if isinstance(adapter, Pings):
         await adapter.ping(stage.room)
@@ -252,9 +213,7 @@ async def test_the_other_protocols_answer(stage: Stage) -> None:
         assert "HLDMU-42K7" in invite.url + " ".join(invite.steps)
     if isinstance(adapter, Members):
         assert await adapter.is_admin(stage.room, "nobody at all") is False
-    if isinstance(adapter, History):
-        remembered = await adapter.history(stage.room, "")
-        assert remembered.complete
+    assert isinstance(adapter, History) == (stage.platform.hears.history != "drop")
 
 
 async def test_a_file_that_is_gone_is_said_so(stage: Stage) -> None:
@@ -263,3 +222,9 @@ async def test_a_file_that_is_gone_is_said_so(stage: Stage) -> None:
         chunks = stage.adapter.open_file("no-such-file")
         with pytest.raises(Rejected):
             await anext(chunks)
+
+
+def spans(line: Line | Text, kind: str) -> list[tuple[str, str]]:
+    """The words and values of all entities of one kind."""
+    found: tuple[Entity, ...] = line.entities
+    return [(line.plain[e.start : e.start + e.length].strip(), e.value) for e in found if e.type == kind]
