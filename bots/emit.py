@@ -8,8 +8,9 @@ from collections.abc import Callable
 import structlog
 from msgspec.structs import replace
 
+from bots.catch_up import CatchUp, Positions
 from core.command_language import looks_like_command
-from core.contract import Adapter, AdapterError, Members, Platform
+from core.contract import Adapter, AdapterError, History, Members, Platform
 from core.deps import Deps
 from core.model import BotAdded, MessageEdited, MessageNew, PlatformEvent, RoomId, RoomMoved, Text, account_of
 from core.store import TRANSIENT, StoreDown
@@ -32,11 +33,21 @@ class AccountEmit:
         self._max_chars = deps.settings.max_text_chars
         self.gate = deps.ingest.gate(redelivers=platform.redelivers)
         self.on_online: Callable[[], None] = lambda: None
+        self.positions: Positions | None = None
+        """Of a platform that has history."""
+        if isinstance(adapter, History):
+            self.positions = Positions(deps.store, adapter.account, self.gate)
+        self.catch_up: CatchUp | None = None
+        """In the process that holds the account, if its platform has history."""
         self.why_offline = "connecting"
         """Empty while the account can post."""
 
     def __call__(self, event: PlatformEvent) -> None:
         """Take an event in (see the contract)."""
+        if self.catch_up is None or not self.catch_up.holds(event):
+            self._pass(event)
+
+    def _pass(self, event: PlatformEvent) -> None:
         kind = type(event)
         if kind is MessageNew:
             self._message(event)  # type: ignore[arg-type]
@@ -48,6 +59,21 @@ class AccountEmit:
             self._moved(event)
         else:
             self.gate.put(event)
+        if self.positions is not None:
+            self.positions.note(event)
+
+    async def open(self) -> None:
+        """Be the way in of the process that holds the account: what was missed is read before what comes."""
+        if self.positions is not None and isinstance(self._adapter, History):
+            self.catch_up = CatchUp(self._adapter, self.positions, self.gate, self._pass)
+            await self.catch_up.prepare()
+
+    async def close(self) -> None:
+        """Write down how far everything was heard."""
+        if self.catch_up is not None:
+            await self.catch_up.close()
+        elif self.positions is not None:
+            await self.positions.close()
 
     def _moved(self, event: RoomMoved) -> None:
         account = self._adapter.account
@@ -61,8 +87,9 @@ class AccountEmit:
         plain = event.text.plain
         if len(plain) > self._max_chars:
             event = replace(event, text=self._cut(event.text))
-        if not looks_like_command(plain, self._prefix):
-            self.gate.put(event)
+        if not looks_like_command(plain, self._prefix, slash=self._platform.slash):
+            # Without the platform's title: by that the relay knows that `/sameroom` is no command here.
+            self.gate.put(replace(event, platform_title="") if event.platform_title else event)
             return
         title = event.room_title or self._title(event.room)
         event = replace(event, room_title=title, platform_title=self._platform.title)
@@ -110,6 +137,8 @@ class AccountEmit:
         if self.why_offline:
             log.info("account is online", account=self._adapter.account)
         self.why_offline = ""
+        if self.catch_up is not None:
+            self.catch_up.online()
         self.on_online()
 
     def offline(self, reason: str) -> None:

@@ -195,11 +195,13 @@ class AccountHost:
                     tail = await insist(self._deps.journals.take, self._tag, decode_delivery)
         finally:
             starting.cancel()
-            await self._let_go(adapter, tail)
+            await self._let_go(adapter, emit, tail)
 
     async def _start(self, adapter: Adapter, emit: AccountEmit) -> None:
         while True:
             try:
+                if emit.catch_up is None:
+                    await emit.open()
                 await adapter.start(emit)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 emit.offline(str(error) or repr(error))
@@ -207,10 +209,11 @@ class AccountHost:
             else:
                 return
 
-    async def _let_go(self, adapter: Adapter, tail: Any) -> None:
+    async def _let_go(self, adapter: Adapter, emit: AccountEmit, tail: Any) -> None:
         try:
             async with asyncio.timeout(STOP_PATIENCE_S):
                 await adapter.stop()
+                await emit.close()
         except Exception as error:  # noqa: BLE001 - the lease is given back all the same
             log.warning("account did not stop cleanly", account=self.account.id, error=repr(error))
         if tail is not None:

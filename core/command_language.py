@@ -109,7 +109,7 @@ class Unknown(msgspec.Struct, frozen=True):
     argument: str = ""
 
 
-def looks_like_command(plain: str, prefix: str) -> bool:
+def looks_like_command(plain: str, prefix: str, *, slash: bool = True) -> bool:
     """May this be a command? Quick for all that is not: everything that :func:`parse_command` reads passes."""
     if plain[:1] not in _LEADS:
         if plain[:1].isalnum():
@@ -117,6 +117,8 @@ def looks_like_command(plain: str, prefix: str) -> bool:
         plain = plain.lstrip(_BLANK)
         if plain[:1] not in _LEADS:
             return False
+    if not slash and plain[:1] in _SLASH:
+        return False
     return prefix.casefold() in plain[: 2 * len(prefix) + 1 + _MORE_DASHES].casefold()
 
 

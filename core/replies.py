@@ -449,9 +449,9 @@ def too_fast(author: str) -> str:
     return f"{_name(author)} is too fast for me: some of that is not relayed. Say it again more slowly."
 
 
-def history_gap(other: str) -> str:
+def history_gap() -> str:
     """The platform no longer had everything that was said while the bot was away."""
-    return f"I was away from {_name(other)} for too long: some of what was said there meanwhile is missing here."
+    return "I was away for too long: some of what was said here meanwhile did not reach the other rooms."
 
 
 def bot_removed(prefix: str, other: str, reason: str = "") -> str:

@@ -156,7 +156,7 @@ class Shard:
         self._done = entries[-1][0]
 
     def _is_command(self, event: MessageNew) -> bool:
-        return looks_like_command(event.text.plain, self._prefix) and not event.bridged
+        return looks_like_command(event.text.plain, self._prefix, slash=_has_slash(event)) and not event.bridged
 
     async def _look_up(self, entries: list[tuple[int, Incoming]], now_ms: int) -> KnownIds:
         """What the native ids that a batch refers to stand for, in one round trip."""
@@ -239,7 +239,7 @@ class Shard:
             self._room_event(event, step)
 
     async def _command(self, event: MessageNew, step: Step) -> None:
-        command = parse_command(event.text.plain, self._prefix, slash=True)
+        command = parse_command(event.text.plain, self._prefix, slash=_has_slash(event))
         if command is None:
             known = await self._look_up([(step.entry, event)], step.now_ms)
             self._router.route(event, known, step.out, step.now_ms)
@@ -335,3 +335,8 @@ class Shard:
         change = Change()
         change.letter = DeadLetter(self._deps.now_ms(), event.room, reason, "event", encode(event))
         await self._store_change(entry, change)
+
+
+def _has_slash(event: MessageNew) -> bool:
+    """Whether ``/sameroom`` is a command where this was said: there the host has filled in the platform's title."""
+    return bool(event.platform_title)

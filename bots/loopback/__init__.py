@@ -36,6 +36,7 @@ def make_platform(network: LoopbackNetwork, *, redelivers: bool = True) -> Platf
         from_target=from_target,
         target_help="any name",
         redelivers=redelivers,
+        slash=True,
         hears=HEARS,
     )
 

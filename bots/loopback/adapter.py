@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from bots.loopback.network import LoopbackNetwork, Post
+from bots.loopback.network import LoopbackNetwork, Post, person
 from core.contract import (
     Capabilities,
     Emit,
@@ -154,7 +154,7 @@ class Loopback:
                 room=room,
                 native=NativeId(post.id),
                 at_ms=self._services.now_ms(),
-                author=Author(post.author, post.author),
+                author=person(post.author),
                 text=post.text,
             )
             for post in (said[ids.index(since.native) + 1 :] if known else said)

@@ -61,7 +61,7 @@ EVERY: list[str] = [
     replies.dead_letter("#garden (IRC)", "Alice", "hello there", "the room takes no files"),
     replies.folded("#garden (IRC)"),
     replies.echo_stopped(P, "otherbridge", 60),
-    replies.history_gap("#garden (IRC)"),
+    replies.history_gap(),
     replies.bot_removed(P, "#garden (IRC)", "kicked by Bob"),
     replies.bot_back("#garden (IRC)"),
 ]

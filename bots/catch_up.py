@@ -1,0 +1,211 @@
+"""What was said while an account was away: read from the platform's history and emitted in its place.
+
+The newest message of every room is remembered about once a second. When the account comes online, each room's history
+is read on from there, and live events of the room wait until that is done. What was taken in before is told from what
+was not by its id, so reading a little too much does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from core import keys, replies
+from core.contract import AdapterError, History, Remembered, Retry, Since
+from core.ingest import Gate
+from core.model import AccountId, BotRemoved, MessageNew, PlatformEvent, RoomId, RoomMoved, Typing
+from core.store import TRANSIENT, Redis, StoreDown, insist
+from core.wire import Tell
+
+log = structlog.get_logger()
+
+REMEMBER_S = 1.0
+AT_ONCE = 4
+"""Rooms whose history is read at the same time."""
+MAX_HELD = 5_000
+"""Live events that wait for history, over all rooms. Messages beyond are read from history instead."""
+ROOM_PATIENCE_S = 120.0
+TRIES = 5
+
+
+class Positions:
+    """The newest message of every room of an account, kept in the store."""
+
+    def __init__(self, store: Redis, account: AccountId, gate: Gate) -> None:
+        self._store = store
+        self._key = keys.cursors(keys.account_tag(account))
+        self._gate = gate
+        self.rooms: set[RoomId] = set()
+        """Rooms with a position, as far as this process knows."""
+        self._changed: dict[RoomId, Since | None] = {}
+        self._timer: asyncio.Task[None] | None = None
+
+    def note(self, event: PlatformEvent) -> None:
+        """An event was handed to the relay."""
+        if isinstance(event, MessageNew):
+            self._change(event.room, Since(event.native, event.at_ms))
+        elif isinstance(event, BotRemoved):
+            self._change(event.room, None)
+        elif isinstance(event, RoomMoved):
+            self._change(event.room, None)
+            self._change(event.to, Since(event.native, event.at_ms))
+
+    def _change(self, room: RoomId, since: Since | None) -> None:
+        self._changed[room] = since
+        self.rooms.add(room) if since else self.rooms.discard(room)
+        if self._timer is None:
+            self._timer = asyncio.create_task(self._remember())
+
+    async def _remember(self) -> None:
+        await asyncio.sleep(REMEMBER_S)
+        self._timer = None
+        await self.save()
+
+    async def save(self) -> None:
+        """Write down what changed, as soon as it is durable itself."""
+        changed, self._changed = self._changed, {}
+        known: dict[Any, Any] = {room: msgspec.json.encode(since) for room, since in changed.items() if since}
+        gone = [room for room, since in changed.items() if since is None]
+        try:
+            await self._gate.accepted()
+            if known:
+                await self._store.hset(self._key, mapping=known)
+            if gone:
+                await self._store.hdel(self._key, *gone)
+        except (*TRANSIENT, StoreDown) as error:
+            # With an older position more is read again, and recognised.
+            log.debug("positions are not written down", error=str(error))
+            self._changed = changed | self._changed
+
+    async def load(self) -> dict[RoomId, Since]:
+        """Where each room's history is read on."""
+        found: dict[Any, Any] = await insist(self._store.hgetall, self._key)
+        since = {RoomId(room.decode()): msgspec.json.decode(raw, type=Since) for room, raw in found.items()}
+        self.rooms.update(since)
+        return since
+
+    async def close(self) -> None:
+        """Write down the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._changed:
+            await self.save()
+
+
+class CatchUp:
+    """Reads an account's history when it comes online. Only the process that holds the account has one."""
+
+    def __init__(
+        self, adapter: History, positions: Positions, gate: Gate, put: Callable[[PlatformEvent], None]
+    ) -> None:
+        self._adapter = adapter
+        self._positions = positions
+        self._gate = gate
+        self._put = put
+        self._held: dict[RoomId, deque[PlatformEvent]] = {}
+        """Rooms whose history is not read yet."""
+        self._count = 0
+        self._overflown: set[RoomId] = set()
+        self._again = False
+        self._task: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def prepare(self) -> None:
+        """Before the adapter starts: from now on the events of rooms with a history wait for :meth:`online`."""
+        self._held = {room: deque() for room in await self._positions.load()}
+
+    def holds(self, event: PlatformEvent) -> bool:
+        """Keep a live event back until its room's history is read; False if it need not wait."""
+        held = self._held.get(event.room)
+        if held is None:
+            return False
+        if isinstance(event, MessageNew) and self._count >= MAX_HELD:
+            self._overflown.add(event.room)
+        elif not isinstance(event, Typing):
+            held.append(event)
+            self._count += 1
+        return True
+
+    def online(self) -> None:
+        """The account is connected (again)."""
+        for room in self._positions.rooms:
+            self._held.setdefault(room, deque())
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="catch up")
+
+    async def _run(self) -> None:
+        while self._again:
+            self._again = False
+            await self._positions.save()
+            since = await self._positions.load()
+            await asyncio.gather(*(self._room(room, at) for room, at in since.items()))
+        for room in list(self._held):
+            self._release(room)
+
+    async def _room(self, room: RoomId, since: Since) -> None:
+        try:
+            async with self._turns, asyncio.timeout(ROOM_PATIENCE_S):
+                since = await self._read(room, since)
+                while room in self._overflown:
+                    self._overflown.discard(room)
+                    since = await self._read(room, since)
+        except (AdapterError, TimeoutError) as error:
+            log.warning("history cannot be read", room=room, error=str(error))
+            self._tell_gap(room, since)
+        except Exception:  # its live events must not wait for ever
+            log.exception("reading history failed", room=room)
+            self._tell_gap(room, since)
+        finally:
+            self._release(room)
+
+    async def _read(self, room: RoomId, since: Since) -> Since:
+        count, complete, more = 0, True, True
+        while more:
+            found = await self._page(room, since)
+            complete = complete and found.complete
+            for event in found.events:
+                self._put(event)
+            said = [event for event in found.events if isinstance(event, MessageNew)]
+            if said:
+                await insist(self._gate.accepted)
+                since = Since(said[-1].native, said[-1].at_ms)
+                count += len(said)
+            more = found.more and bool(said)
+        if not complete:
+            self._tell_gap(room, since)
+        log.debug("history is read", room=room, events=count)
+        return since
+
+    def _tell_gap(self, room: RoomId, since: Since) -> None:
+        self._gate.put(Tell(room, replies.history_gap()), dedup=f"gap {room} {since.native}")
+
+    async def _page(self, room: RoomId, since: Since) -> Remembered:
+        tries = 0
+        while True:
+            try:
+                return await self._adapter.history(room, since)
+            except Retry as error:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                await asyncio.sleep(error.after_s)
+
+    def _release(self, room: RoomId) -> None:
+        for event in self._held.pop(room, ()):
+            self._count -= 1
+            self._put(event)
+
+    async def close(self) -> None:
+        """Stop reading. What was held is read from history next time."""
+        self._held.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._positions.close()
