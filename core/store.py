@@ -40,6 +40,13 @@ class Store(redis_asyncio.Redis):
         """The connection for scripts."""
         return Lane(self.connection_pool)
 
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close it, and what it asked for the master's address."""
+        await super().aclose(close_connection_pool)
+        manager = getattr(self.connection_pool, "sentinel_manager", None)
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.aclose()
+
 
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, ClusterDownError, OSError)
 """What a store that is down, restarting, loading or failing over raises. Nothing is known to have happened."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
 
 import hypothesis
 import pytest
 
 from core.store import Redis, open_store
+from tests.servers.many import Cluster, Sentinels
 from tests.servers.store import ValkeyServer
 
 # Machines are noisy: a property either holds or it does not, however long an example takes.
@@ -32,13 +36,15 @@ class FakeClock:
         self.at_ms += by_ms
 
 
+STORES: dict[str, Any] = {"": partial(ValkeyServer, appendonly=False), "cluster": Cluster, "sentinel": Sentinels}
+
+
 @pytest.fixture(scope="session")
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the session's store."""
-    server = ValkeyServer(tmp_path_factory.mktemp("store"), appendonly=False)
-    server.start()
-    yield server.url
-    server.stop()
+    """The URL of the session's store; ``BRIDGEBOT_TEST_STORE=cluster`` or ``sentinel`` chooses another kind."""
+    kind = STORES[os.environ.get("BRIDGEBOT_TEST_STORE", "")]
+    with kind(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -201,11 +201,13 @@ async def running_world(
     platforms: dict[str, Platform] | None = None,
     roles: str = "relay bots",
     now_ms: Callable[[], int] | None = None,
+    public_url: str = "http://127.0.0.1:8080",
+    before: Callable[[Deps], Awaitable[None]] | None = None,
 ) -> AsyncIterator[World]:
-    """Start it; stop it in order at the end."""
+    """Start it; stop it in order at the end. ``before`` is called before the accounts start."""
     chosen = Settings(**({"secret_key": SECRET, "shards": 4, "lease_ms": 2_000} | (settings or {})))
     clock = {"now_ms": now_ms} if now_ms else {}
-    deps = make_deps(store, chosen, chosen.shards, process, "http://127.0.0.1:8080", **clock)
+    deps = make_deps(store, chosen, chosen.shards, process, public_url, **clock)
     network = network or LoopbackNetwork()
     found = {"loopback": make_platform(network)} | (platforms or {})
     stored = list(accounts) or [account("lo")]
@@ -222,6 +224,8 @@ async def running_world(
     if "relay" in roles:
         parts.append(asyncio.create_task(relay.run()))
         await asyncio.wait_for(relay.ready.wait(), 10)
+    if before:
+        await before(deps)
     if "bots" in roles:
         parts.append(asyncio.create_task(host.run()))
         async with asyncio.timeout(10):

@@ -20,6 +20,7 @@ _numbers = count()
 CAPS = "message-tags echo-message server-time"
 TOGGLES = {"\x02": "bold", "\x1d": "italic", "\x1f": "underline", "\x1e": "strike", "\x11": "code"}
 CODES = {kind: code for code, kind in TOGGLES.items()}
+MOST_CHARS = 300
 HIDE = "\x0301,01"
 
 
@@ -59,7 +60,7 @@ class IrcScene:
     def __init__(self, port: int) -> None:
         number = next(_numbers)
         self._channel = f"#garden{number}"
-        self._nick = f"relay{number}"
+        self._nick = "relay"
         self._port = port
         self.config = config(port, nick=self._nick, channels=(self._channel,))
         self.people: dict[str, HermeticIrcClient] = {}
@@ -84,9 +85,10 @@ class IrcScene:
         return parse_tags(echo[1:].partition(" ")[0]).get("msgid", "")
 
     async def say(self, text: str | Text, who: str = ANN) -> str:
-        """Somebody says it, a line of the chat for each line."""
+        """Somebody says it: a line of the chat for each line, and for what is too long for one."""
         said = drawn(text) if isinstance(text, Text) else text
-        natives = [await self._send(who, f"PRIVMSG {self._channel} :{line}", "PRIVMSG") for line in said.split("\n")]
+        lines = [line[at : at + MOST_CHARS] for line in said.split("\n") for at in range(0, len(line), MOST_CHARS)]
+        natives = [await self._send(who, f"PRIVMSG {self._channel} :{line}", "PRIVMSG") for line in lines]
         return natives[0]
 
     async def reply(self, to: str, text: str, who: str = ANN) -> str:
