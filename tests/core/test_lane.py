@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,19 @@ from core.store import Redis, Store, command, open_store
 from tests.servers.store import ValkeyServer
 
 
-async def test_answers_come_to_who_asked(store: Redis) -> None:
+@pytest.fixture
+async def one(tmp_path: Path) -> AsyncIterator[Redis]:
+    """A store of one server: only that has a lane."""
+    with ValkeyServer(tmp_path, appendonly=False) as server:
+        client = open_store(server.url)
+        yield client
+        await client.aclose()
+
+
+async def test_answers_come_to_who_asked(one: Redis) -> None:
     """A thousand questions at once each get their own answer, errors in between included."""
-    assert isinstance(store, Store)
-    asked = [command(store, "ECHO", str(n)) if n % 10 else command(store, "NONSENSE") for n in range(1000)]
+    assert isinstance(one, Store)
+    asked = [command(one, "ECHO", str(n)) if n % 10 else command(one, "NONSENSE") for n in range(1000)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     for number, answer in enumerate(answers):
         if number % 10:
@@ -24,12 +34,12 @@ async def test_answers_come_to_who_asked(store: Redis) -> None:
             assert isinstance(answer, ResponseError)
 
 
-async def test_a_question_given_up_does_not_shift_the_answers(store: Redis) -> None:
+async def test_a_question_given_up_does_not_shift_the_answers(one: Redis) -> None:
     """Whoever stops waiting leaves the others' answers in place."""
-    given_up = asyncio.create_task(command(store, "ECHO", "lost"))
+    given_up = asyncio.create_task(command(one, "ECHO", "lost"))
     await asyncio.sleep(0)
     given_up.cancel()
-    assert await command(store, "ECHO", "kept") == b"kept"
+    assert await command(one, "ECHO", "kept") == b"kept"
 
 
 async def test_a_lost_connection_is_said_and_mended(tmp_path: Path) -> None:
