@@ -43,7 +43,8 @@ class Positions:
         self.rooms: set[RoomId] = set()
         """Rooms with a position, as far as this process knows."""
         self._changed: dict[RoomId, Since | None] = {}
-        self._timer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None
 
     def note(self, event: PlatformEvent) -> None:
         """An event was handed to the relay."""
@@ -59,12 +60,11 @@ class Positions:
         self._changed[room] = since
         self.rooms.add(room) if since else self.rooms.discard(room)
         if self._timer is None:
-            self._timer = asyncio.create_task(self._remember())
+            self._timer = asyncio.get_running_loop().call_later(REMEMBER_S, self._remember)
 
-    async def _remember(self) -> None:
-        await asyncio.sleep(REMEMBER_S)
+    def _remember(self) -> None:
         self._timer = None
-        await self.save()
+        self._saving = asyncio.create_task(self.save())
 
     async def save(self) -> None:
         """Write down what changed, as soon as it is durable itself."""

@@ -13,7 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "relay": ("bridgebot.commands.run:relay", "Run only the relay, on a shared store."),
     "bots": ("bridgebot.commands.run:bots", "Run only the bots, on a shared store."),
     "doctor": ("bridgebot.commands.doctor:doctor", "Say what is configured, what works, and how to mend the rest."),
-    "accounts": ("bridgebot.commands.accounts:accounts", "Add, list and remove accounts."),
+    "accounts": ("bridgebot.commands.accounts:accounts", "Add, list, check and remove accounts."),
     "tubes": ("bridgebot.commands.look:tubes", "List the connections of rooms."),
     "log": ("bridgebot.commands.look:log", "Show the security log."),
     "replay": ("bridgebot.commands.look:replay", "List messages that were set aside, or send them again."),
@@ -34,25 +34,46 @@ def expected_errors() -> tuple[type[Exception], ...]:
     return (AccountError, EmbeddedStoreError, SecretKeyError, SettingsError, StoreUrlError, UnknownPlatform)
 
 
+def _tools() -> dict[str, tuple[str, str]]:
+    from bots import registry
+
+    return registry.TOOLS
+
+
+class _Gone(click.ClickException):
+    """What was asked for is not there any more, and never will be again."""
+
+    exit_code = 2
+
+
+def _told(error: Exception) -> type[click.ClickException]:
+    from bots.registry import RetiredPlatform
+
+    return _Gone if isinstance(error, RetiredPlatform) else click.ClickException
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of the table."""
-        return list(COMMANDS)
+        """All names, in the order of the tables."""
+        return [*COMMANDS, *_tools()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported."""
-        if cmd_name not in COMMANDS:
+        row = COMMANDS.get(cmd_name) or _tools().get(cmd_name)
+        if row is None:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = row[0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        """The overview, without importing any command."""
+        for title, rows in (("Commands", COMMANDS), ("Tools of platforms", _tools())):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl([(name, line) for name, (_, line) in rows.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; an error that the operator can mend is one line and exit code 1, not a traceback."""
@@ -64,7 +85,7 @@ class LazyGroup(click.Group):
             if isinstance(error, expected_errors()):
                 from core.logs import Redactor
 
-                raise click.ClickException(Redactor()(str(error))) from error
+                raise _told(error)(Redactor()(str(error))) from error
             raise
 
 

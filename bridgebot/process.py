@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -15,11 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 from msgspec.structs import replace
 
+from core.accounts import Accounts
+from core.deps import wall_clock_ms
 from core.embedded import EmbeddedStore, prepare_folder, socket_path
 from core.logs import Redactor, configure
-from core.secrets import make_key, read_key, require_key
+from core.secrets import check_key, make_key, read_key, require_key
 from core.settings import Settings, from_environment
-from core.store import TRANSIENT, open_store
+from core.store import TRANSIENT, Redis, open_store
 
 T = TypeVar("T")
 NEXT_PORTS = 50
@@ -107,6 +110,28 @@ async def visited_store(settings: Settings) -> AsyncIterator[Settings]:
         return
     async with owned_store(settings) as (opened, _):
         yield opened
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a command that looks or changes something works with; ``settings`` have the store's URL and the key."""
+
+    settings: Settings
+    store: Redis
+    accounts: Accounts
+
+
+@asynccontextmanager
+async def visit(settings: Settings, redactor: Redactor) -> AsyncIterator[Visit]:
+    """The accounts on :func:`visited_store`. Raises what that raises, and SecretKeyError."""
+    async with visited_store(settings) as opened:
+        redactor.add(opened.secret_key)
+        store = open_store(opened.redis_url, max_connections=4)
+        try:
+            await check_key(store, opened.secret_key)
+            yield Visit(opened, store, Accounts(store, opened.secret_key, wall_clock_ms, redactor.add))
+        finally:
+            await store.aclose()
 
 
 def _data_folder(settings: Settings) -> Path:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -35,6 +35,11 @@ from core.relay import Relay
 from core.secrets import check_key
 from core.settings import Settings, SettingsError
 from core.store import TRANSIENT, Redis, open_store
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from bridgebot.site import LiveAccounts
 
 log = structlog.get_logger()
 
@@ -207,8 +212,11 @@ class PartFailed(click.ClickException):
 
 
 @asynccontextmanager
-async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) -> AsyncIterator[Awaitable[None]]:
-    """Run the roles for as long as the block lasts; then stop them in order.
+async def running(
+    node: Node, roles: Iterable[str], only: Iterable[str] = (), watch: tuple[str, int] | None = None
+) -> AsyncIterator[Awaitable[None]]:
+    """Run the roles for as long as the block lasts; then stop them in order. ``watch``: host and port where a
+    process without the web server serves ``/healthz`` and ``/metrics``.
 
     Yields what the block waits for besides being asked to stop: it raises PartFailed when a part has ended.
     """
@@ -216,6 +224,7 @@ async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) ->
     deps = node.deps
     base = [asyncio.create_task(deps.journals.keep()), asyncio.create_task(deps.ingest.run())]
     parts: list[asyncio.Task[None]] = []
+    followers: list[asyncio.Task[None]] = []
     runner = None
     try:
         if "relay" in roles:
@@ -224,14 +233,28 @@ async def running(node: Node, roles: Iterable[str], only: Iterable[str] = ()) ->
         if "bots" in roles:
             node.host = BotHost(deps, node.source, node.adapters, only, node.metrics)
             parts.append(asyncio.create_task(node.host.run()))
-            base.append(asyncio.create_task(_follow_accounts(deps.store, node.host.accounts_changed)))
+            followers.append(asyncio.create_task(_follow_accounts(deps.store, node.host.accounts_changed)))
         if "web" in roles:
-            runner = await _start_web(node)
+            from bridgebot.site import LiveAccounts
+
+            accounts = LiveAccounts(node)
+            runner = await _start_web(node, accounts)
+            followers.append(asyncio.create_task(accounts.follow()))
+            followers.append(asyncio.create_task(_follow_accounts(deps.store, accounts.changed)))
+        elif watch:
+            runner = await _start_watch(node, *watch)
         # What is loaded by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        yield _first_to_fail(base + parts)
+        failing = asyncio.create_task(_first_to_fail(base + parts + followers))
+        try:
+            yield failing
+        finally:
+            failing.cancel()
+            await asyncio.gather(failing, return_exceptions=True)
     finally:
+        for task in followers:
+            await _end(task)
         if runner:
             await runner.cleanup()
         # Bots before the relay: what they took in is still routed and what is under way still finished.
@@ -272,30 +295,42 @@ async def _follow_accounts(store: Redis, changed: Callable[[], None]) -> None:
             async with store.pubsub() as channel:
                 await channel.subscribe(keys.ACCOUNTS)
                 async for message in channel.listen():
-                    if message["type"] == "message":
+                    # Also when it has just begun to listen: nobody knows what happened before.
+                    if message["type"] in ("message", "subscribe"):
                         changed()
         except TRANSIENT:
             await asyncio.sleep(STORE_RETRY_S)
 
 
-async def _start_web(node: Node) -> Any:
+async def _start_web(node: Node, accounts: LiveAccounts) -> web.AppRunner:
     from aiohttp import web
 
     from bridgebot.site import portal_deps
     from portal.app import make_app, make_runner
 
-    deps = await portal_deps(node)
-    app = make_app(deps)
+    await accounts.look()
+    app = make_app(portal_deps(node, accounts))
 
     async def send_pages_away(app: web.Application) -> None:
-        for account in deps.accounts:
-            await account.adapter.stop()
+        await accounts.stop()
 
     app.on_shutdown.append(send_pages_away)
     runner = make_runner(app)
     await runner.setup()
-    settings = node.settings
-    await web.TCPSite(runner, settings.host, settings.port).start()
+    await web.TCPSite(runner, node.settings.host, node.settings.port).start()
+    return runner
+
+
+async def _start_watch(node: Node, host: str, port: int) -> web.AppRunner:
+    from aiohttp import web
+
+    from portal.pages import service
+
+    app = web.Application()
+    service.add_pages(app, service.Watched(node.health, node.metrics_text, node.settings.metrics_token))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
     return runner
 
 

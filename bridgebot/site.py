@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import structlog
+
 from bots.emit import AccountEmit
+from bots.host import Account as StoredAccount
 from bots.host import Adapters
 from bots.registry import platform as find_platform
-from core.contract import Emit
+from core.contract import Adapter, Platform, Route, Webhooks
+from core.deps import Deps
 from core.directory import NoAnswer
-from core.model import AccountId, RoomId
-from core.store import StoreDown
-from portal.deps import Account, Actor, GuestRooms, PortalDeps
+from core.model import RoomId
+from core.store import TRANSIENT, StoreDown
+from portal.deps import Account, Actor, PortalDeps
+from portal.mounts import router
 
 if TYPE_CHECKING:
     from bridgebot.roles import Node
+
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+LOOK_ANYWAY_S = 30.0
 
 
 class _Pairing:
@@ -40,19 +53,80 @@ class _Act:
             return str(error)
 
 
-async def portal_deps(node: Node) -> PortalDeps:
-    """What the portal works with, for the accounts there are now."""
-    # Adapters of the portal's own, never started: those that the host runs come and go with their leases.
-    made = await Adapters(node.deps, node.source, find_platform).all()
-    accounts = [Account(adapter.account, platform.title, adapter) for adapter, platform in made]
-    platforms = {adapter.account: (adapter, platform) for adapter, platform in made}
-    emits: dict[AccountId, AccountEmit] = {}
+def routes_of(adapter: Adapter, platform: Platform, deps: Deps) -> Sequence[Route]:
+    """The HTTP routes of an adapter in this process; none where it has no use for them."""
+    return adapter.routes(AccountEmit(adapter, platform, deps)) if isinstance(adapter, Webhooks) else ()
 
-    def emit_for(account: AccountId) -> Emit:
-        if account not in emits:
-            emits[account] = AccountEmit(*platforms[account], node.deps)
-        return emits[account]
 
+class LiveAccounts:
+    """The portal's own adapters, never started: one for each account there is now. Those that the host runs come and
+    go with their leases."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._adapters = Adapters(node.deps, node.source, find_platform)
+        self._now: tuple[Account, ...] = ()
+        self._changed = asyncio.Event()
+
+    def __call__(self) -> Sequence[Account]:
+        """The accounts, as of the last look."""
+        return self._now
+
+    def changed(self) -> None:
+        """An account was added, changed or removed: look again."""
+        self._changed.set()
+
+    async def look(self) -> None:
+        """Make the adapters of new accounts, and stop those of accounts that are gone or changed."""
+        before = {account.id: account for account in self._now}
+        found = [self._made(stored, before.get(stored.id)) for stored in await self._node.source()]
+        self._now = tuple(account for account in found if account)
+        kept = {account.id: account for account in self._now}
+        for account in before.values():
+            if account.id not in kept:
+                self._adapters.forget(account.id)
+            if kept.get(account.id) is not account:
+                await self._stop(account)
+
+    async def follow(self) -> None:
+        """Look after every change, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_ANYWAY_S):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.look()
+            except TRANSIENT as error:
+                log.warning("the portal waits for the store", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._changed.set()
+
+    async def stop(self) -> None:
+        """Stop all adapters: what they have open in this process is sent away."""
+        for account in self._now:
+            await self._stop(account)
+
+    def _made(self, stored: StoredAccount, before: Account | None) -> Account | None:
+        try:
+            adapter, platform = self._adapters.make(stored)
+            if before and before.adapter is adapter:
+                return before
+            routes = routes_of(adapter, platform, self._node.deps)
+            return Account(stored.id, platform.title, adapter, router(stored.id, routes))
+        except Exception:  # one account must not take the pages of all others with it
+            log.exception("the portal cannot serve an account", account=stored.id)
+            return None
+
+    async def _stop(self, account: Account) -> None:
+        try:
+            await account.adapter.stop()
+        except Exception:  # it is gone all the same
+            log.exception("an adapter of the portal did not stop", account=account.id)
+
+
+def portal_deps(node: Node, accounts: LiveAccounts) -> PortalDeps:
+    """What the portal works with."""
     return PortalDeps(
         settings=node.settings,
         store=node.deps.store,
@@ -62,11 +136,9 @@ async def portal_deps(node: Node) -> PortalDeps:
         pairing=_Pairing(node),
         may_manage=node.may_manage,
         accounts=accounts,
-        emit_for=emit_for,
         health=node.health,
         metrics=node.metrics_text,
         now_ms=node.deps.now_ms,
         random_id=node.deps.random_id,
-        guest_rooms=next((adapter for adapter, _ in made if isinstance(adapter, GuestRooms)), None),
         metrics_token=node.settings.metrics_token,
     )

@@ -7,13 +7,13 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from core.contract import Webhooks
 from portal import render
 from portal.access import AccessLogger
 from portal.deps import PortalDeps
 from portal.errors import Oops, error_pages
 from portal.forms import DEPS, ForeignForm
 from portal.headers import refuse_coded_bodies, set_headers
+from portal.mounts import AdapterRoutes
 from portal.pages import files, landing, manage, map, portal_link, service
 
 MOST_BODY_BYTES = 1024 * 1024
@@ -38,7 +38,8 @@ def make_app(deps: PortalDeps) -> web.Application:
     render.setup(app, deps.settings.prefix)
     app.on_response_prepare.append(set_headers)
     _add_pages(app)
-    _add_adapters(app, deps)
+    service.add_pages(app, service.Watched(deps.health, deps.metrics, deps.metrics_token))
+    app.router.register_resource(AdapterRoutes(deps))
     return app
 
 
@@ -57,18 +58,7 @@ def _add_pages(app: web.Application) -> None:
     add.add_post("/room/{name}", manage.act)
     add.add_get("/map/{token}", map.map_page)
     add.add_get("/f/{token}", files.file, allow_head=False)
-    add.add_get("/healthz", service.healthz)
-    add.add_get("/metrics", service.metrics)
     add.add_static("/static/", render.STATIC)
-
-
-def _add_adapters(app: web.Application, deps: PortalDeps) -> None:
-    for account in deps.accounts:
-        if not isinstance(account.adapter, Webhooks):
-            continue
-        for route in account.adapter.routes(deps.emit_for(account.id)):
-            path = f"/bots/{account.id}/{route.path.lstrip('/')}"
-            app.router.add_route(route.method, path, route.handler)
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

@@ -6,13 +6,13 @@ The views are read-only protocols, so that any frozen struct with these fields w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from aiohttp import web
 
 from codes.links import Links
-from core.contract import Adapter, Emit
+from core.contract import Adapter
 from core.model import AccountId, AuthorStyle, RoomId
 from core.settings import Settings
 from core.store import Redis
@@ -183,6 +183,8 @@ class Account:
     id: AccountId
     platform_title: str
     adapter: Adapter
+    router: web.UrlDispatcher = field(default_factory=web.UrlDispatcher)
+    """Its HTTP routes, as :func:`portal.mounts.router` makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +199,13 @@ class PortalDeps:
     pairing: Pairing
     may_manage: Callable[[RoomId, str], Awaitable[bool]]
     """``may_manage(room, person)``: may this person change this room, as of now?"""
-    accounts: Sequence[Account]
-    emit_for: Callable[[AccountId], Emit]
+    accounts: Callable[[], Sequence[Account]]
+    """The accounts there are now; they may change between two requests."""
     health: Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
     metrics: Callable[[], bytes]
     now_ms: Callable[[], int]
     random_id: Callable[[], str]
     """A new unguessable id: 128 bits, letters and digits."""
-    guest_rooms: GuestRooms | None = None
     metrics_token: str = ""
 
     @property
@@ -212,6 +213,11 @@ class PortalDeps:
         """Where browsers reach the portal; no trailing slash."""
         return self.settings.site_url
 
+    @property
+    def guest_rooms(self) -> GuestRooms | None:
+        """The account that makes guest rooms, or None."""
+        return next((one.adapter for one in self.accounts() if isinstance(one.adapter, GuestRooms)), None)
+
     def account(self, account_id: str) -> Account | None:
         """The account of that id, or None."""
-        return next((account for account in self.accounts if account.id == account_id), None)
+        return next((account for account in self.accounts() if account.id == account_id), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,60 +11,141 @@ import msgspec
 
 from bots import registry
 from bridgebot import process
+from bridgebot.commands import adding, checks
 from bridgebot.commands import targets as targets_of
-from core.accounts import Account, Accounts
-from core.deps import wall_clock_ms
+from bridgebot.commands.questions import Lines, Terminal, configuration, questions
+from core.accounts import Account, AccountError, Accounts
+from core.contract import Platform
 from core.logs import Redactor
-from core.secrets import check_key
+from core.model import account_of
 from core.settings import Settings
-from core.store import open_store
 
 
 @click.group()
 def accounts() -> None:
-    """Add, list and remove accounts. Running processes take up the change at once."""
+    """Add, list, check and remove accounts. Running processes take up the change at once."""
 
 
 @accounts.command()
-@click.argument("platform")
-@click.argument("target")
-@click.option("--id", "account_id", metavar="NAME", help="Name of the account [default: made from the target].")
+@click.argument("name", metavar="[PLATFORM]", required=False)
+@click.argument("target", required=False)
+@click.option("--id", "account_id", metavar="NAME", help="Name of the account [default: as the service calls it].")
+@click.option("--unchecked", is_flag=True, help="Add it although the service does not answer.")
 @process.data_option
-def add(platform: str, target: str, account_id: str | None, data_dir: str | None) -> None:
-    """Add an account on PLATFORM. What TARGET looks like depends on the platform.
+def add(name: str | None, target: str | None, account_id: str | None, unchecked: bool, data_dir: str | None) -> None:
+    """Add an account on PLATFORM; without PLATFORM, list all there are.
 
-    With - as TARGET the configuration is read from standard input as JSON. That is the way for passwords and tokens,
-    which anybody on this machine could otherwise read from the command line.
+    Without TARGET you are asked for what it needs. From a pipe, each line is an answer, in the same order. A secret
+    written as @FILE is the content of that file.
+
+    What TARGET looks like depends on the platform. With - as TARGET the whole configuration is read from standard
+    input as JSON. Passwords and tokens do not belong into TARGET: everybody on this machine can read it there.
     """
-    settings = process.load(Redactor(), data_dir=data_dir)
-    found = registry.platform(platform)
-    read = targets_of.from_json(found, sys.stdin.read()) if target == "-" else targets_of.from_target(found, target)
-    suggested, config = read
+    if name is None:
+        _list_platforms()
+        return
+    redactor = Redactor()
+    settings = process.load(redactor, data_dir=data_dir)
+    platform = registry.platform(name)
+    if note := registry.became(name):
+        click.echo(note, err=True)
+    suggested, config = _wanted(platform, target)
+    order = adding.Order(platform, suggested, config, account_id or "", unchecked)
+    process.run_async(_add(settings, order, redactor, asks=target is None and sys.stdin.isatty()))
 
-    async def work(opened: Accounts) -> None:
-        if account_id:
-            process.say(f"Added {await opened.add(account_id, found.id, config)}.")
+
+def _wanted(platform: Platform, target: str | None) -> tuple[str, Any]:
+    """A suggested id and the configuration. Raises AccountError."""
+    if target == "-":
+        return targets_of.from_json(platform, sys.stdin.read())
+    if target is not None:
+        return targets_of.from_target(platform, target)
+    if questions(platform.config):
+        return str(platform.id), configuration(platform, Terminal() if sys.stdin.isatty() else Lines())
+    try:
+        return platform.from_target("")
+    except ValueError:
+        raise AccountError(
+            f"Which one? Type: bridgebot accounts add {platform.id} TARGET, where TARGET is {platform.target_help}"
+        ) from None
+
+
+async def _add(settings: Settings, order: adding.Order, redactor: Redactor, *, asks: bool) -> None:
+    async with process.visit(settings, redactor) as visit:
+        if asks and questions(order.platform.config):
+            ordered = adding.added_with_questions(visit.accounts, order, settings.site_url, redactor)
+        else:
+            ordered = adding.added_or_explained(visit.accounts, order, settings.site_url, redactor)
+        account_id, is_new = await ordered
+        if not is_new:
+            process.say(f"It is there already: {account_id}.")
             return
-        added, is_new = await opened.ensure(suggested, found.id, config)
-        process.say(f"Added {added}." if is_new else f"It is there already: {added}.")
+        process.say(f"Added {account_id}.")
+        account = await visit.accounts.get(account_id)
+        if account:
+            await _show_findings(visit, account, redactor)
+            _show_steps(visit, account, order.platform)
 
-    process.run_async(_with_accounts(settings, work))
+
+async def _show_findings(visit: process.Visit, account: Account, redactor: Redactor) -> bool:
+    """Print what is found; returns whether all is well."""
+    found = await checks.look_at(account, visit)
+    for finding in found:
+        checks.show(finding, redactor)
+    return all(finding.ok for finding in found)
+
+
+def _show_steps(visit: process.Visit, account: Account, platform: Platform) -> None:
+    config = visit.accounts.open(account, platform.config)
+    steps = platform.next_steps(account.id, config, checks.address(visit.settings, account.id))
+    if steps:
+        process.say("What is left to do:")
+    for number, step in enumerate(steps, 1):
+        process.say(f"  {number}. {step}")
+
+
+def _list_platforms() -> None:
+    for name in registry.names():
+        try:
+            platform = registry.platform(name)
+        except registry.UnknownPlatform as error:
+            process.say(f"{name:12} {error}")
+            continue
+        asked = ", ".join(question.title for question in questions(platform.config))
+        process.say(f"{name:12} {platform.title:16} {f'asks for: {asked}' if asked else platform.target_help}")
+    process.say("Add an account on one of them: bridgebot accounts add PLATFORM [TARGET]")
 
 
 @accounts.command("list")
 @process.data_option
 def list_(data_dir: str | None) -> None:
     """List all accounts, without their secrets."""
-    settings = process.load(Redactor(), data_dir=data_dir)
+    redactor = Redactor()
+    process.run_async(_list(process.load(redactor, data_dir=data_dir), redactor))
 
-    async def work(opened: Accounts) -> None:
-        found = await opened.list()
-        for account in found:
-            process.say(line(account))
-        if not found:
-            process.say("There are no accounts yet. Add one: bridgebot accounts add PLATFORM TARGET")
 
-    process.run_async(_with_accounts(settings, work))
+async def _list(settings: Settings, redactor: Redactor) -> None:
+    async with process.visit(settings, redactor) as visit:
+        found = await visit.accounts.list()
+    for account in found:
+        process.say(line(account))
+    if not found:
+        process.say("There are no accounts yet. Add one: bridgebot accounts add")
+
+
+@accounts.command()
+@click.argument("account_id", metavar="NAME")
+@process.data_option
+def check(account_id: str, data_dir: str | None) -> None:
+    """Say how the account NAME is, as `bridgebot doctor` does. Exit code 1 when something is wrong."""
+    redactor = Redactor()
+    if not process.run_async(_check(process.load(redactor, data_dir=data_dir), account_id, redactor)):
+        raise click.exceptions.Exit(1)
+
+
+async def _check(settings: Settings, account_id: str, redactor: Redactor) -> bool:
+    async with process.visit(settings, redactor) as visit:
+        return await _show_findings(visit, await _known(visit.accounts, account_id), redactor)
 
 
 @accounts.command()
@@ -73,15 +153,33 @@ def list_(data_dir: str | None) -> None:
 @process.data_option
 def remove(account_id: str, data_dir: str | None) -> None:
     """Remove the account NAME. Its rooms stay connected and wait, in case it comes back."""
-    settings = process.load(Redactor(), data_dir=data_dir)
+    process.run_async(_remove(process.load(Redactor(), data_dir=data_dir), account_id))
 
-    async def work(opened: Accounts) -> None:
-        if not await opened.remove(account_id):
-            names = ", ".join(account.id for account in await opened.list()) or "none"
-            raise click.ClickException(f"There is no account {account_id!r}. There are: {names}.")
-        process.say(f"Removed {account_id}.")
 
-    process.run_async(_with_accounts(settings, work))
+async def _remove(settings: Settings, account_id: str) -> None:
+    from bridgebot.commands import look
+
+    async with look.opened(settings) as node:
+        account = await _known(node.accounts, account_id)
+        rooms, tubes = await look.everything(node)
+        await node.accounts.remove(account.id)
+    process.say(f"Removed {account_id}.")
+    waiting = [tube for tube in tubes if account_id in (account_of(tube.a), account_of(tube.b))]
+    if waiting:
+        process.say(
+            "These connections wait now. They go on when an account of this name is added again; -"
+            f"{settings.prefix} disable, typed in the other room, ends them:"
+        )
+    for tube in waiting:
+        process.say(f"  {look.ends(tube, rooms)}")
+
+
+async def _known(accounts: Accounts, account_id: str) -> Account:
+    found = await accounts.get(account_id)
+    if found is None:
+        names = ", ".join(account.id for account in await accounts.list()) or "none"
+        raise AccountError(f"There is no account {account_id!r}. There are: {names}.")
+    return found
 
 
 def line(account: Account) -> str:
@@ -112,13 +210,3 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_shown, value))
     return str(value)
-
-
-async def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[None]]) -> None:
-    async with process.visited_store(settings) as opened:
-        store = open_store(opened.redis_url, max_connections=4)
-        try:
-            await check_key(store, opened.secret_key)
-            await work(Accounts(store, opened.secret_key, wall_clock_ms))
-        finally:
-            await store.aclose()

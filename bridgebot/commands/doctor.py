@@ -10,9 +10,9 @@ from typing import Any
 import click
 import msgspec
 
-from bots import registry
 from bridgebot import process
-from core.accounts import AccountError, Accounts
+from bridgebot.commands import checks
+from core.accounts import Accounts
 from core.contract import Finding
 from core.deps import wall_clock_ms
 from core.embedded import EmbeddedStoreError
@@ -21,7 +21,6 @@ from core.secrets import SecretKeyError, accept_key, check_key
 from core.settings import SECRET_FIELDS, Settings, describe
 from core.store import TRANSIENT, Redis, StoreUrlError, open_store
 
-CHECK_TIMEOUT_S = 20.0
 _LOCAL = ("127.", "localhost", "::1")
 
 
@@ -67,9 +66,7 @@ async def _examine(settings: Settings, redactor: Redactor, accept_new_key: bool)
     bad = 0
     async for finding in _findings(settings, redactor, accept_new_key):
         bad += not finding.ok
-        process.say(redactor(f"  {'ok ' if finding.ok else 'BAD'}  {finding.what}"))
-        if finding.mend:
-            process.say(redactor(f"       {finding.mend}"))
+        checks.show(finding, redactor)
     return bad
 
 
@@ -84,7 +81,7 @@ async def _findings(settings: Settings, redactor: Redactor, accept_new_key: bool
                     yield finding
                 yield await _key(store, opened.secret_key, accept_new_key)
                 accounts = Accounts(store, opened.secret_key, wall_clock_ms, redactor.add)
-                async for finding in _account_findings(accounts, settings):
+                async for finding in _account_findings(process.Visit(opened, store, accounts)):
                     yield finding
             finally:
                 await store.aclose()
@@ -155,20 +152,12 @@ async def _key(store: Redis, secret_key: str, accept_new_key: bool) -> Finding:
     return Finding(True, "secret key: the one that this store knows")
 
 
-async def _account_findings(accounts: Accounts, settings: Settings) -> AsyncIterator[Finding]:
-    found = await accounts.list()
+async def _account_findings(visit: process.Visit) -> AsyncIterator[Finding]:
+    found = await visit.accounts.list()
     if not found:
-        yield Finding(True, "accounts: none yet", "Add one: bridgebot accounts add PLATFORM TARGET")
-    for account in found:
-        try:
-            platform = registry.platform(account.platform)
-            config = accounts.open(account, platform.config)
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                findings = await platform.check(config, f"{settings.site_url}/bots/{account.id}")
-        except (AccountError, registry.UnknownPlatform) as error:
-            yield Finding(False, f"account {account.id}: {error}")
-        except TimeoutError:
-            yield Finding(False, f"account {account.id}: no answer in {CHECK_TIMEOUT_S:.0f} s", "Is the server up?")
-        else:
-            for finding in findings or (Finding(True, f"on {platform.title}"),):
-                yield msgspec.structs.replace(finding, what=f"account {account.id}: {finding.what}")
+        yield Finding(True, "accounts: none yet", "Add one: bridgebot accounts add")
+    # All at once, and told in order.
+    looking = [asyncio.create_task(checks.look_at(account, visit)) for account in found]
+    for one in looking:
+        for finding in await one:
+            yield finding

@@ -16,7 +16,7 @@ from bridgebot import process
 from core.directory import Letter
 from core.logs import Redactor
 from core.settings import Settings
-from core.wire import RoomState, SecurityRecord
+from core.wire import RoomState, SecurityRecord, Tube
 
 if TYPE_CHECKING:
     from bridgebot.roles import Node
@@ -27,7 +27,7 @@ _ARROWS = {"both": "<->", "a>b": "-->", "b>a": "<--"}
 
 
 @asynccontextmanager
-async def _open(settings: Settings, *, writes: bool = False) -> AsyncIterator[Node]:
+async def opened(settings: Settings, *, writes: bool = False) -> AsyncIterator[Node]:
     """What reads the store; ``writes``: and appends to its journals."""
     from bridgebot import roles
 
@@ -55,23 +55,34 @@ def tubes(data_dir: str | None) -> None:
 
 
 async def _tubes(settings: Settings) -> None:
-    async with _open(settings) as node:
-        rooms: dict[str, RoomState] = {}
-        found = []
-        async for room, tube in node.directory.everything():
-            if room:
-                rooms[room.room] = room
-            if tube:
-                found.append(tube)
-    for tube in sorted(found, key=lambda tube: tube.created_at_ms):
-        a, b = (rooms[end].label() if end in rooms else end for end in (tube.a, tube.b))
+    async with opened(settings) as node:
+        rooms, found = await everything(node)
+    for tube in found:
         notes = ["paused"] if tube.paused else []
         notes += [f"{end} is {what}" for end in (tube.a, tube.b) if (what := _state(rooms.get(end)))]
         by = f"  by {tube.created_by}" if tube.created_by else ""
-        process.say(f"{a}  {_ARROWS[tube.direction]}  {b}  since {_time(tube.created_at_ms)}{by}")
+        process.say(f"{ends(tube, rooms)}  since {_time(tube.created_at_ms)}{by}")
         process.say("    " + "  ".join([tube.a, tube.b, *notes]))
     if not found:
         process.say("No rooms are connected yet. Type -" + settings.prefix + " open in one of them.")
+
+
+async def everything(node: Node) -> tuple[dict[str, RoomState], list[Tube]]:
+    """All rooms by id, and all tubes, the oldest first."""
+    rooms: dict[str, RoomState] = {}
+    found: list[Tube] = []
+    async for room, tube in node.directory.everything():
+        if room:
+            rooms[room.room] = room
+        if tube:
+            found.append(tube)
+    return rooms, sorted(found, key=lambda tube: tube.created_at_ms)
+
+
+def ends(tube: Tube, rooms: dict[str, RoomState]) -> str:
+    """The two rooms of a tube by their names, and which way it relays."""
+    a, b = (rooms[end].label() if end in rooms else end for end in (tube.a, tube.b))
+    return f"{a}  {_ARROWS[tube.direction]}  {b}"
 
 
 def _state(room: RoomState | None) -> str:
@@ -90,7 +101,7 @@ def log(follow: bool, lines: int, data_dir: str | None) -> None:
 
 
 async def _log(settings: Settings, lines: int, follow: bool) -> None:
-    async with _open(settings) as node:
+    async with opened(settings) as node:
         shown: set[SecurityRecord] = set()
         while True:
             newest = [record async for record in node.directory.security_log(limit=lines)]
@@ -118,7 +129,7 @@ def replay(letter_id: str | None, everything: bool, data_dir: str | None) -> Non
 
 
 async def _replay(settings: Settings, letter_id: str | None, everything: bool) -> None:
-    async with _open(settings, writes=bool(letter_id or everything)) as node:
+    async with opened(settings, writes=bool(letter_id or everything)) as node:
         account_ids = [account.id for account in await node.accounts.list()]
         letters = [letter async for letter in node.directory.dead_letters(account_ids)]
         if not letter_id and not everything:
@@ -151,7 +162,7 @@ def export(data_dir: str | None) -> None:
 
 
 async def _export(settings: Settings) -> None:
-    async with _open(settings) as node:
+    async with opened(settings) as node:
         rooms: list[Any] = []
         tubes: list[Any] = []
         async for room, tube in node.directory.everything():

@@ -19,18 +19,16 @@ _MOST_TRIES = 10
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def invites(request: web.Request, code: str) -> list[tuple[str, Invite]]:
-    """How to bring the bot in, for each account that can be invited: (platform's title, invitation).
+def invites(request: web.Request, code: str) -> list[tuple[str, list[Invite]]]:
+    """How to bring the bot in and connect with ``code``: (platform's title, an invitation for each of its accounts).
 
     Guest rooms are left out: the pages offer them in a place of their own.
     """
-    deps = request.app[DEPS]
-    guests = deps.guest_rooms.account if deps.guest_rooms else None
-    found = []
-    for account in deps.accounts:
-        if isinstance(account.adapter, Invites) and account.id != guests:
-            found.append((account.platform_title, account.adapter.invite(code)))
-    return found
+    found: dict[str, list[Invite]] = {}
+    for account in request.app[DEPS].accounts():
+        if isinstance(account.adapter, Invites) and not isinstance(account.adapter, GuestRooms):
+            found.setdefault(account.platform_title, []).append(account.adapter.invite(code))
+    return sorted(found.items(), key=lambda way: way[0].casefold())
 
 
 def guest_rooms(request: web.Request) -> GuestRooms:

@@ -50,7 +50,8 @@ def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str,
         "gives_codes": is_plain,
         "guest_rooms": request.app[DEPS].guest_rooms,
         "code": "",
-        "ways": invites(request, "") if is_plain else [],
+        # Before there is a code, only the platforms' names are shown.
+        "ways": invites(request, "CODE" if is_plain else _link_url(request)),
         "minutes": max(1, request.app[DEPS].settings.code_ttl_s // 60),
     }
 

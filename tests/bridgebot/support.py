@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -30,10 +31,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def call(home: Path, *words: str, env: Mapping[str, str] = {}, text: str = "") -> subprocess.CompletedProcess[str]:
+def call(
+    home: Path, *words: str, env: Mapping[str, str] = {}, text: str = "", module: str = "bridgebot"
+) -> subprocess.CompletedProcess[str]:
     """Run ``bridgebot`` with ``words`` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "bridgebot", *words],
+        [sys.executable, "-m", module, *words],
         capture_output=True,
         text=True,
         input=text,
@@ -76,10 +79,12 @@ class Running:
 
 
 @contextmanager
-def started(home: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[subprocess.Popen[str]]:
+def started(
+    home: Path, *words: str, env: Mapping[str, str] = {}, module: str = "bridgebot"
+) -> Iterator[subprocess.Popen[str]]:
     """``bridgebot`` with ``words``, not waited for; ended after the block if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bridgebot", *words],
+        [sys.executable, "-m", module, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,9 +103,9 @@ def started(home: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[su
 
 
 @contextmanager
-def running(home: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[Running]:
+def running(home: Path, *words: str, env: Mapping[str, str] = {}, module: str = "bridgebot") -> Iterator[Running]:
     """``bridgebot`` with ``words``, once it says that it runs."""
-    with started(home, *words, env=env) as process:
+    with started(home, *words, env=env, module=module) as process:
         assert process.stdout
         assert process.stderr
         errors: list[str] = []
@@ -113,3 +118,65 @@ def running(home: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[Ru
                 process.terminate()
             process.wait(PATIENCE_S)
             reader.join()
+
+
+class AtTerminal:
+    """A process on a terminal of its own, and somebody who types."""
+
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+        self._process = process
+        self._terminal = terminal
+        self._unread = ""
+        self.screen = ""
+        """All that was shown until now."""
+
+    def type(self, prompt: str, answer: str) -> None:
+        """Wait for ``prompt``, then type a line."""
+        self.sees(prompt)
+        os.write(self._terminal, f"{answer}\n".encode())
+
+    def end(self) -> int:
+        """Read on until the process has ended; returns its exit code."""
+        while self._read():
+            continue
+        return self._process.wait(PATIENCE_S)
+
+    def sees(self, words: str) -> None:
+        """Wait until ``words`` are shown, after what was waited for before."""
+        while words not in self._unread:
+            assert self._read(), f"{words!r} does not come: {self.screen}"
+        self._unread = self._unread.partition(words)[2]
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._terminal], [], [], PATIENCE_S)
+        assert ready, f"nothing comes: {self.screen}"
+        try:
+            data = os.read(self._terminal, 65_536).decode()
+        except OSError:  # so Linux says that nobody has the terminal open any more
+            return False
+        self.screen += data
+        self._unread += data
+        return bool(data)
+
+
+@contextmanager
+def at_terminal(home: Path, *words: str, env: Mapping[str, str] = {}, module: str) -> Iterator[AtTerminal]:
+    """``module`` with ``words`` on a terminal; ended after the block if it still runs."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env=environment(home, **env),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield AtTerminal(process, ours)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE_S)
+        os.close(ours)

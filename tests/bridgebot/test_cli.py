@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from bots import registry
-from bridgebot.cli import COMMANDS, cli
+from bridgebot.cli import cli
 from core import keys
 from core.model import AccountId, RoomId
 from core.store import Redis
@@ -25,7 +25,7 @@ A, B = RoomId("irc/#garden"), RoomId("web/kitchen")
 def every_command() -> list[tuple[str, ...]]:
     """All commands, and those within them."""
     found: list[tuple[str, ...]] = [()]
-    for name in COMMANDS:
+    for name in cli.list_commands(click.Context(cli)):
         found.append((name,))
         command = cli.get_command(click.Context(cli), name)
         if isinstance(command, click.Group):
@@ -54,8 +54,8 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys; from bridgebot.cli import cli\n"
         "try: cli(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'aiohttp', 'redis', 'structlog', 'uvloop', 'bots.irc', 'cryptography', 'rich'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "heavy = {'aiohttp', 'redis', 'structlog', 'uvloop', 'bots.irc', 'bots.teams', 'cryptography', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
@@ -83,16 +83,20 @@ def test_accounts_are_added_listed_and_removed(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     add = ("accounts", "add", "irc")
     assert call(tmp_path, "accounts", "list", *data).stdout.startswith("There are no accounts yet.")
-    assert call(tmp_path, *add, "irc.example/#a?nick=two", *data).stdout == "Added irc-irc-example.\n"
-    assert call(tmp_path, *add, "irc.example/#a?nick=two", *data).stdout == "It is there already: irc-irc-example.\n"
-    assert "Choose another name" in call(tmp_path, *add, "x/#b", "--id", "irc-irc-example", *data).stderr
+    added = call(tmp_path, *add, "127.0.0.1:1/#a?nick=two&tls=0", *data).stdout.splitlines()
+    assert added[0] == "Added irc-127-0-0-1-1."
+    assert added[1].startswith("  BAD  account irc-127-0-0-1-1: 127.0.0.1:1 does not answer: ")
+    assert len(added) == 3
+    again = call(tmp_path, *add, "127.0.0.1:1/#a?nick=two&tls=0", *data)
+    assert again.stdout == "It is there already: irc-127-0-0-1-1.\n"
+    assert "Choose another name" in call(tmp_path, *add, "x/#b", "--id", "irc-127-0-0-1-1", *data).stderr
     wrong = call(tmp_path, *add, "-", *data, text='{"hst": 1}')
     assert (wrong.returncode, "Its fields are: host, port" in wrong.stderr) == (1, True)
     listed = call(tmp_path, "accounts", "list", *data).stdout
-    assert "host=irc.example  nick=two  channels=#a" in listed
-    assert call(tmp_path, "accounts", "remove", "irc-irc-example", *data).stdout == "Removed irc-irc-example.\n"
-    gone = call(tmp_path, "accounts", "remove", "irc-irc-example", *data)
-    assert gone.stderr == "Error: There is no account 'irc-irc-example'. There are: none.\n"
+    assert "host=127.0.0.1  port=1  tls=False  nick=two  channels=#a" in listed
+    assert call(tmp_path, "accounts", "remove", "irc-127-0-0-1-1", *data).stdout == "Removed irc-127-0-0-1-1.\n"
+    gone = call(tmp_path, "accounts", "remove", "irc-127-0-0-1-1", *data)
+    assert gone.stderr == "Error: There is no account 'irc-127-0-0-1-1'. There are: none.\n"
 
 
 async def test_what_the_relay_keeps_is_shown(tmp_path: Path, store: Redis, store_url: str) -> None:
@@ -126,3 +130,7 @@ async def test_what_the_relay_keeps_is_shown(tmp_path: Path, store: Redis, store
     assert [room["title"] for room in whole["rooms"]] == ["#garden", "kitchen"]
     assert (whole["tubes"][0]["a"], whole["accounts"][0]["id"]) == (A, "web")
     assert [record["act"] for record in whole["security_log"]] == ["opened", "connected"]
+    removed = call(tmp_path, "accounts", "remove", "web", env=env).stdout.splitlines()
+    assert removed[0] == "Removed web."
+    assert "wait now" in removed[1]
+    assert removed[2:] == ["  #garden (IRC)  -->  kitchen (Browser)"]

@@ -120,7 +120,7 @@ def test_a_changed_key_is_explained_and_can_be_accepted(tmp_path: Path) -> None:
         (("web",), {"REDIS_URL": "redis://x", "PORT": "0"}, "SECRET_KEY is not set"),
         (("relay",), {"REDIS_URL": "http://x", "SECRET_KEY": KEY}, "REDIS_URL starts with 'http'"),
         (("bots", "--only", "telegraph"), {"REDIS_URL": "redis://x", "SECRET_KEY": KEY}, "There is no platform"),
-        (("accounts", "add", "telegraph", "x"), {}, "There is no platform 'telegraph'. There are: "),
+        (("accounts", "add", "telegraph", "x"), {}, "There is no platform 'telegraph'."),
     ],
 )
 def test_what_cannot_work_is_said_in_one_line(

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.store import Redis
 from portal.app import make_app, make_runner
 from portal.deps import Account, PortalDeps
+from portal.mounts import router
 from tests.conftest import FakeClock
 from tests.portal.doubles import Ban, Entry, GuestHouse, Shed, Silent, Town
 
@@ -48,7 +49,14 @@ class Site:
     shed: Shed
     guests: GuestHouse
     clock: FakeClock
+    accounts: list[Account] = field(default_factory=list)
     clients: list[aiohttp.ClientSession] = field(default_factory=list)
+
+    def add_shed(self, name: str, platform_title: str) -> Shed:
+        """One more account that can be invited."""
+        shed = Shed(self.town, AccountId(name), step=f"Find {name} in {platform_title}")
+        self.accounts.append(made(name, platform_title, shed))
+        return shed
 
     def browser(self) -> aiohttp.ClientSession:
         """A new visitor with cookies of their own; follows no redirects by itself."""
@@ -110,6 +118,11 @@ def town_of_two_tenants() -> Town:
     return town
 
 
+def made(name: str, platform_title: str, adapter: GuestHouse | Shed) -> Account:
+    """An account as the portal is given it."""
+    return Account(AccountId(name), platform_title, adapter, router(AccountId(name), adapter.routes(Silent())))
+
+
 MakeSite = Callable[..., Any]
 
 
@@ -139,22 +152,18 @@ async def make_site(store: Redis, clock: FakeClock) -> AsyncIterator[MakeSite]:
             "act": town.act,
             "pairing": Codes(codes),
             "may_manage": town.may_manage,
-            "accounts": (
-                Account(AccountId("web"), "Browser", guests),
-                Account(AccountId("shed"), "Shed", shed),
-            ),
-            "emit_for": lambda account: Silent(),
+            "accounts": lambda: site.accounts,
             "health": health,
             "metrics": lambda: b"bridgebot_up 1\n",
             "now_ms": clock.now_ms,
             "random_id": lambda: secrets.token_hex(16),
-            "guest_rooms": guests,
         }
         deps = PortalDeps(**(values | changes))
         runner = make_runner(make_app(deps))
         await runner.setup()
         await web.SockSite(runner, sock).start()
         site = Site(f"http://127.0.0.1:{port}", deps, town, shed, guests, clock)
+        site.accounts = [made("web", "Browser", guests), made("shed", "Shed", shed)]
         sites.append((site, runner))
         return site
 

@@ -141,11 +141,35 @@ class Town:
 
 
 @dataclass
-class GuestHouse:
-    """GuestRooms, and the adapter that serves their pages."""
+class Unstarted:
+    """What every adapter has, in a process that only serves its routes."""
 
     town: Town
     account: AccountId = WEB
+
+    async def start(self, emit: object) -> None:
+        """Adapter.start."""
+
+    async def stop(self) -> None:
+        """Adapter.stop."""
+
+    def capabilities(self, room: RoomId) -> Capabilities:
+        """Adapter.capabilities."""
+        return Capabilities()
+
+    async def send(self, outbound: Outbound) -> Receipt:
+        """Adapter.send."""
+        raise AssertionError("the portal sends nothing")
+
+    def room_info(self, room: RoomId) -> RoomInfo:
+        """Adapter.room_info."""
+        return RoomInfo(room, self.town.rooms[room].title)
+
+
+@dataclass
+class GuestHouse(Unstarted):
+    """GuestRooms, and the adapter that serves their pages."""
+
     full: bool = False
     opened: list[dict[str, object]] = field(default_factory=list)
 
@@ -190,27 +214,9 @@ class GuestHouse:
         text = f"<!doctype html><html lang=en><title>{room.title}</title><p>{room.title}"
         return web.Response(text=text, content_type="text/html", headers=headers)
 
-    async def start(self, emit: object) -> None:
-        """Adapter.start."""
-
-    async def stop(self) -> None:
-        """Adapter.stop."""
-
-    def capabilities(self, room: RoomId) -> Capabilities:
-        """Adapter.capabilities."""
-        return Capabilities()
-
-    async def send(self, outbound: Outbound) -> Receipt:
-        """Adapter.send."""
-        raise AssertionError("the portal sends nothing")
-
-    def room_info(self, room: RoomId) -> RoomInfo:
-        """Adapter.room_info."""
-        return RoomInfo(room, self.town.rooms[room].title)
-
 
 @dataclass
-class Shed(GuestHouse):
+class Shed(Unstarted):
     """An account with an invitation, files and a webhook, of a platform that does not exist."""
 
     account: AccountId = SHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -105,6 +106,29 @@ async def test_from_the_link_to_a_code_and_to_a_guest_room(site: Site, chromium:
     await page.wait_for_url("**/bots/web/r/**")
     sent = site.guests.opened[-1]
     assert (sent["guest"], sent["connect"]) == (NAUGHTY[0], site.url + path)
+    assert complaints == []
+    await context.close()
+
+
+async def test_a_platform_is_chosen_on_a_phone(site: Site, chromium: Browser) -> None:
+    """Among many platforms only the chosen one shows its steps and its button, without scripts too."""
+    for title in ("Attic", "Barn", "Cellar"):
+        site.add_shed(title.lower(), title)
+    context = await chromium.new_context(base_url=site.url, viewport=PHONE, java_script_enabled=False, has_touch=True)
+    page, complaints = await open_page(context)
+    await page.goto(f"/p/{await site.portal_token()}")
+    await page.get_by_role("button", name="Get a code").tap()
+    barn = page.get_by_role("link", name="Open Barn")
+    assert await page.get_by_role("link", name=re.compile("^Open ")).count() == 0
+    await page.get_by_role("heading", name="Barn").tap()
+    await barn.wait_for()
+    box = await barn.bounding_box()
+    assert box
+    assert box["height"] >= 44
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert await page.get_by_text("Find barn in Barn").is_visible()
+    assert not await page.get_by_text("Find attic in Attic").is_visible()
+    assert await page.locator("html").evaluate("e => e.scrollWidth") <= PHONE["width"]
     assert complaints == []
     await context.close()
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.portal.conftest import GARDEN, HALL, MakeSite, Site, post, submit, token_in
+from tests.portal.conftest import GARDEN, HALL, MakeSite, Site, made, post, submit, token_in
+from tests.portal.test_files import link
 
 MANY_SECONDS_MS = 100_000_000
 
@@ -26,9 +27,9 @@ async def test_the_front_page_says_how_to_invite_the_bot(site: Site) -> None:
     assert "Make two rooms and try it" in html
 
 
-async def test_without_guest_rooms_nothing_offers_them(make_site: MakeSite) -> None:
+async def test_without_guest_rooms_nothing_offers_them(site: Site) -> None:
     """An installation without guest rooms shows no button that could not work."""
-    site = await make_site(guest_rooms=None)
+    site.accounts = [made("shed", "Shed", site.shed)]
     assert "/try" not in await text_of(site, "/")
     assert "Join as a guest" not in await text_of(site, f"/p/{await site.portal_token()}")
     await text_of(site, "/try/a/b", status=404)
@@ -103,6 +104,47 @@ async def test_a_portal_with_terms_gives_no_codes(site: Site) -> None:
     async with client.get("/") as page:
         token = token_in(await page.text())
     assert (await post(client, f"{path}/code", form_token=token)).status == 403
+
+
+async def test_invitations_are_grouped_by_platform(site: Site) -> None:
+    """Each platform once, by name, with all of its accounts; guest rooms are none of them."""
+    for name, title in (("two", "Shed"), ("den", "attic"), ("loft", "Barn")):
+        site.add_shed(name, title)
+    path = f"/p/{await site.portal_token()}"
+    html = await text_of(site, path)
+    assert re.findall(r"<li><bdi>(\w+)</bdi></li>", html) == ["attic", "Barn", "Shed"]
+    html = await (await submit(site.browser(), path, f"{path}/code")).text()
+    assert re.findall(r"<summary><h3><bdi>(\w+)</bdi></h3></summary>", html) == ["attic", "Barn", "Shed"]
+    assert (html.count(">Open Shed</a>"), html.count(">Open Barn</a>")) == (2, 1)
+    assert html.index("Type /invite shedbot in your room") < html.index("Find two in Shed")
+    front = await text_of(site, "/")
+    assert re.findall(r"<summary><h3><bdi>(\w+)</bdi></h3></summary>", front) == ["attic", "Barn", "Shed"]
+
+
+async def test_a_portal_with_terms_says_how_to_bring_the_bot_in(site: Site) -> None:
+    """The steps hold the portal's own link, and there is no link for one tap, which could only hold a code."""
+    path = f"/p/{await site.portal_token(data={'direction': 'out'})}"
+    html = await text_of(site, path)
+    assert "Type /invite shedbot in your room" in html
+    assert f"<bdi>Type -sameroom connect {site.url}{path}</bdi>" in html
+    assert "chat.example" not in html
+
+
+async def test_pages_and_routes_follow_the_accounts(site: Site) -> None:
+    """What comes and goes while the portal runs comes and goes on its pages and below /bots/."""
+    shed = site.add_shed("den", "Attic")
+    client = site.browser()
+    assert (await post(client, "/bots/den/hook/x", a="1")).status == 200
+    assert shed.bodies == [b"a=1"]
+    assert "Find den in Attic" in await text_of(site, "/")
+    path = link(site, account="den")
+    shed.files["r"] = (b"abc",)
+    assert await text_of(site, path) == "abc"
+    site.accounts.pop()
+    assert (await post(client, "/bots/den/hook/x", a="2")).status == 404
+    assert shed.bodies == [b"a=1"]
+    assert "Find den in Attic" not in await text_of(site, "/")
+    await text_of(site, path, status=410)
 
 
 async def test_a_guest_joins_through_a_portal(site: Site) -> None:

@@ -1,0 +1,266 @@
+"""Adding accounts: asked at a terminal, from a pipe, refused, unanswered, there already; and looking after them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from bridgebot.commands.adding import Order, added
+from bridgebot.commands.checks import is_loopback
+from bridgebot.commands.questions import questions, read
+from core.accounts import ACCOUNTS, Accounts
+from core.contract import Platform, asked
+from core.model import AccountId, PlatformId
+from core.store import Redis
+from tests.bridgebot import demo
+from tests.bridgebot.support import KEY, at_terminal, call, free_port
+
+ADD = ("accounts", "add", "demo")
+
+
+@dataclass
+class Operator:
+    """Somebody with a shell on an installation."""
+
+    home: Path
+    env: dict[str, str]
+
+    def call(self, *words: str, text: str = "", url: str = "") -> subprocess.CompletedProcess[str]:
+        """Run ``bridgebot`` to its end, with BRIDGEBOT_PUBLIC_URL as given."""
+        env = self.env | ({"BRIDGEBOT_PUBLIC_URL": url} if url else {})
+        return call(self.home, *words, env=env, text=text, module=demo.HERE)
+
+    def shown(self, account: str) -> str:
+        """The account's line in the list."""
+        listed = self.call("accounts", "list").stdout.splitlines()
+        return next(line for line in listed if line.startswith(f"{account}  "))
+
+
+@pytest.fixture
+def operator(tmp_path: Path, store: Redis, store_url: str) -> Operator:
+    """On the session's store, which is empty."""
+    return Operator(tmp_path, {"REDIS_URL": store_url, "SECRET_KEY": KEY, "PORT": str(free_port())})
+
+
+def test_the_operator_is_asked(operator: Operator) -> None:
+    """Every field in turn; what is wrong is asked again, what is refused as a whole, with the answers of before."""
+    key = operator.home / "key.json"
+    port = operator.env["PORT"]
+    key.write_text('{\n  "private": "line-canary"\n}\n')
+    with at_terminal(operator.home, *ADD, env=operator.env, module=demo.HERE) as person:
+        person.sees("From the service: good-NAME; not shown; @FILE is the content of a file")
+        person.type("Bot token: ", "")
+        person.sees("Bot token is needed. From the service: good-NAME")
+        person.type("Bot token: ", "wrong-canary")
+        person.type("Rooms: ", "garden, shed")
+        person.type("Limit: ", "many")
+        person.sees("Write a whole number.")
+        person.type("Limit: ", "0")
+        person.sees(">= 1")
+        person.type("Limit: ", "3")
+        person.type("Loud: ", "perhaps")
+        person.sees("Write yes or no.")
+        person.type("Loud: ", "yes")
+        person.type("Key: ", "@/nowhere/at/all")
+        person.sees("The file /nowhere/at/all cannot be read")
+        person.type("Key: ", f"@{key}")
+        person.sees("Demo does not take it: Copy the whole token from the service, not [hidden].")
+        person.type("Bot token: ", "good-alice")
+        for prompt in ("Rooms: ", "Limit: ", "Loud: ", "Key: "):
+            person.sees("empty: as before")
+            person.type(prompt, "")
+        person.sees("Added alice.")
+        person.sees(f"  ok   account alice: alice is called at http://127.0.0.1:{port}/bots/alice")
+        person.sees(f"  1. Tell the service to call http://127.0.0.1:{port}/bots/alice/up.")
+        person.sees("  2. Invite @alice.")
+        assert person.end() == 0
+    assert "canary" not in person.screen
+    assert "good-alice" not in person.screen
+    words = operator.shown("alice").split("  ")
+    assert {"token=[hidden]", "rooms=garden,shed", "limit=3", "loud=True", "key=[hidden]", "name=alice"} <= set(words)
+
+
+def test_a_silent_service_is_the_operators_choice(operator: Operator) -> None:
+    """Without an answer the account is added only when the operator wants it."""
+    for choice, code in (("n", 1), ("y", 0)):
+        with at_terminal(operator.home, *ADD, env=operator.env, module=demo.HERE) as person:
+            person.type("Bot token: ", "silent")
+            for prompt in ("Rooms: ", "Limit: ", "Loud: ", "Key: "):
+                person.type(prompt, "")
+            person.sees("Demo does not answer: no route to demo.example")
+            person.type("Add it all the same? [y/N]: ", choice)
+            assert person.end() == code
+            assert ("Added demo." in person.screen) is (choice == "y")
+
+
+def test_answers_come_from_a_pipe(operator: Operator) -> None:
+    """A line each; missing ones are defaults, a needed one is an error; the same token again is recognised."""
+    done = operator.call(*ADD, text="good-bob\n\n7\n")
+    assert (done.returncode, done.stdout.splitlines()[0], done.stderr) == (0, "Added bob.", "")
+    assert "limit=7" in operator.shown("bob")
+    for again in ("good-bob\n\n7\n", "good-bob\nelsewhere\n"):
+        assert operator.call(*ADD, text=again).stdout == "It is there already: bob.\n"
+    assert operator.call(*ADD, "--id", "bob-2", text="good-bob\n").stdout == "It is there already: bob.\n"
+    chosen = operator.call(*ADD, "--id", "team-2", text="good-carol\n")
+    assert chosen.stdout.startswith("Added team-2.\n")
+    listed = operator.call("accounts", "list").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == ["bob", "team-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "says"),
+    [
+        (ADD, "", "Bot token is needed. From the service: good-NAME"),
+        (ADD, "good-x\n\nmany\n", "Limit cannot be that: Expected `int`, got `str`. Write a whole number."),
+        (ADD, "@nowhere\n", "The file nowhere cannot be read: No such file or directory."),
+        (ADD, "bad-canary\n", "Demo does not take it: Copy the whole token from the service, not [hidden]."),
+        (ADD, "silent\n", "Demo does not answer: no route to demo.example. Try again later; or add it all the same"),
+        (
+            (*ADD, "--unchecked"),
+            "bad-canary\n",
+            "Demo does not take it: Copy the whole token from the service, not [hidden].",
+        ),
+        (
+            (*ADD, "-"),
+            '{"token": "bad-canary"}',
+            "Demo does not take it: Copy the whole token from the service, not [hidden].",
+        ),
+        (
+            ("run", "--demo", "bad-canary"),
+            "",
+            "Demo does not take it: Copy the whole token from the service, not [hidden].",
+        ),
+        (("accounts", "add", "irc"), "", "Which one? Type: bridgebot accounts add irc TARGET, where TARGET is HOST"),
+        (("accounts", "check", "nobody"), "", "There is no account 'nobody'. There are: none."),
+    ],
+)
+async def test_what_cannot_be_added_is_said_in_one_line(
+    operator: Operator, store: Redis, words: tuple[str, ...], text: str, says: str
+) -> None:
+    """Nobody can be asked again, so it ends with what to do, and nothing is added."""
+    done = operator.call(*words, text=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {says}")
+    assert len(done.stderr.splitlines()) == 1
+    assert not await store.exists(ACCOUNTS)
+
+
+def test_unchecked_adds_what_nobody_confirms(operator: Operator) -> None:
+    """With --unchecked a service that does not answer is no obstacle, once."""
+    assert operator.call(*ADD, "--unchecked", text="silent\n").stdout.startswith("Added demo.\n")
+    assert operator.call(*ADD, "--unchecked", text="silent\n").stdout == "It is there already: demo.\n"
+
+
+def test_json_and_targets_are_prepared_too(operator: Operator) -> None:
+    """Whichever way an account is given, the service is asked, and made-up secrets are there and hidden."""
+    document = json.dumps({"token": "good-dora", "rooms": ["garden"]})
+    assert operator.call(*ADD, "-", text=document).stdout.startswith("Added dora.\n")
+    assert operator.call(*ADD, "good-emil").stdout.startswith("Added emil.\n")
+    for account in ("dora", "emil"):
+        assert "hook_secret=[hidden]" in operator.shown(account)
+
+
+def test_one_account_is_looked_at(operator: Operator) -> None:
+    """`accounts check` prints its findings; its exit code says whether all is well."""
+    operator.call(*ADD, text="good-sick\n")
+    sick = operator.call("accounts", "check", "sick", url="https://bridge.example.org")
+    line = "  BAD  account sick: sick is called at https://bridge.example.org/bots/sick\n"
+    assert (sick.returncode, sick.stdout) == (1, line)
+
+
+async def test_doctor_looks_at_all_accounts_at_once(operator: Operator, store: Redis) -> None:
+    """The check of one waits for that of another, which is listed later; a platform's mistake is told, too."""
+    accounts = Accounts(store, KEY, lambda: 0)
+    for name in ("first", "second", "broken"):
+        await accounts.add(name, demo.PLATFORM.id, demo.DemoConfig(token=f"good-{name}", name=name))
+    done = operator.call("doctor", url="https://bridge.example.org")
+    lines = [line.strip() for line in done.stdout.splitlines() if " account " in line]
+    assert lines == [
+        'BAD  account broken: cannot be looked at: RuntimeError("a mistake of the platform\'s")',
+        "ok   account first: first is called at https://bridge.example.org/bots/first",
+        "ok   account second: second is called at https://bridge.example.org/bots/second",
+    ]
+
+
+def test_doctor_says_when_the_service_cannot_call_us(operator: Operator) -> None:
+    """An address of this machine alone is wrong for an account whose service calls us, and for no other."""
+    quiet = json.dumps({"token": "good-quiet", "calls_us": False})
+    added = [operator.call(*ADD, "-", text=text).stdout for text in ('{"token": "good-alice"}', quiet)]
+    told = f"alice: Demo calls us, and http://127.0.0.1:{operator.env['PORT']} is not reached from outside this machine"
+    assert [told in shown for shown in added] == [True, False]
+    done = operator.call("doctor")
+    assert told in done.stdout
+    assert "Set BRIDGEBOT_PUBLIC_URL to the address that the internet reaches" in done.stdout
+    assert "quiet: Demo calls us" not in done.stdout
+    assert "Demo calls us" not in operator.call("doctor", url="https://bridge.example.org").stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("https://localhost", True),
+        ("http://bridge.localhost:80/x", True),
+        ("http://[::1]:8080", True),
+        ("http://0.0.0.0:8080", True),
+        ("https://bridge.example.org", False),
+        ("http://192.0.2.7", False),
+        ("https://localhost.example.org", False),
+    ],
+)
+def test_addresses_of_this_machine_alone(url: str, expected: bool) -> None:
+    """By name and by number."""
+    assert is_loopback(url) is expected
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """Credentials of two kinds, as Matrix has them: neither must be given."""
+
+    server: Annotated[str, asked("Server")]
+    user: Annotated[str, asked("User")] = ""
+    password: Annotated[str, asked("Password", secret=True)] = ""
+    token: Annotated[str, asked("Token", secret=True)] = ""
+
+
+async def test_an_account_is_recognised_by_who_it_is(store: Redis) -> None:
+    """Where no secret must be given, the same user with another password is the same account, another user is not."""
+    logins: list[str] = []
+
+    async def prepare(config: Named, url: str) -> tuple[str, Named]:
+        logins.append(config.user)
+        return "", msgspec.structs.replace(config, password="", token=f"made-up-{len(logins)}")
+
+    def nothing(*_: object) -> tuple[str, Named]:
+        raise AssertionError("is not asked")
+
+    platform = Platform(PlatformId("named"), "Named", Named, nothing, nothing, prepare=prepare)  # type: ignore[arg-type]
+    accounts = Accounts(store, KEY, lambda: 0)
+
+    async def add(user: str, password: str) -> tuple[AccountId, bool]:
+        config = Named(server="x", user=user, password=password)
+        return await added(accounts, Order(platform, "named", config), "http://localhost")
+
+    assert await add("ann", "one") == ("named", True)
+    assert await add("ann", "two") == ("named", False)
+    assert await add("ben", "one") == ("named-2", True)
+    assert logins == ["ann", "ann", "ben"]
+
+
+def test_secrets_from_files(tmp_path: Path) -> None:
+    """``@`` reads a file, ``@@`` is an at sign; pictures, novels and folders are no secrets; others have no files."""
+    token, rooms = questions(demo.DemoConfig)[:2]
+    (tmp_path / "key").write_text("  two\nlines \n")
+    assert read(token, f" @{tmp_path}/key ") == "two\nlines"
+    assert read(token, "@@home") == "@home"
+    assert read(rooms, "@key") == ("@key",)
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "novel").write_text("x" * 1_000_001)
+    for name, says in (("picture", "not a text file"), ("novel", "too long"), ("", "cannot be read")):
+        with pytest.raises(ValueError, match=says):
+            read(token, f"@{tmp_path}/{name}")
