@@ -18,7 +18,7 @@ from core.store import TRANSIENT, StoreDown
 
 log = structlog.get_logger()
 LIFECYCLE: Final = "google.workspace.events.subscription.v1."
-LOOK_EVERY_S: Final = 15.0
+LOOK_EVERY_S: Final = 1.0
 RETRY_MS: Final = 60_000
 REFUSED_RETRY_MS: Final = 600_000
 LONGEST: Final = "0s"

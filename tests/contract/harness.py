@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -40,7 +41,7 @@ def services(store: Redis, account: AccountId, public_url: str) -> Services:
     return Services(
         store=store,
         key=lambda *parts: f"bb:{{a:{account}}}:x:" + ":".join(parts),
-        now_ms=lambda: 1_800_000_000_000,
+        now_ms=lambda: time.time_ns() // 1_000_000,
         random_id=lambda: secrets.token_hex(16),
         public_url=public_url,
         prefix="sameroom",
@@ -61,6 +62,8 @@ class Site:
         self._app.router.add_get("/f/{name}", self._file)
         self.files: dict[str, bytes] = {}
         """What :meth:`file_url` leads to."""
+        self.open_link: Callable[[str], AsyncIterator[bytes]] | None = None
+        """Opens what the relay's own file links lead to, by their last part."""
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1, auto_decompress=False)
 
     def account_url(self, account: AccountId) -> str:
@@ -72,7 +75,10 @@ class Site:
         return f"{self.url}/f/{name}"
 
     async def _file(self, request: web.Request) -> web.Response:
-        return web.Response(body=self.files[request.match_info["name"]])
+        name = request.match_info["name"]
+        if self.open_link is None:
+            return web.Response(body=self.files[name])
+        return web.Response(body=b"".join([chunk async for chunk in self.open_link(name)]))
 
     def add(self, adapter: Adapter, emit: Emit) -> None:
         """Serve an adapter's routes; before :meth:`start`."""

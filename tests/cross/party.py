@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from bots.emit import AccountEmit
 from bots.host import make_services
-from core.contract import Webhooks
+from core.contract import Adapter, Files, Webhooks
 from core.deps import Deps
 from core.model import AccountId, RoomId, room_id
 from core.store import Redis
@@ -77,7 +77,7 @@ async def party(
 ) -> AsyncIterator[tuple[World, dict[str, Guest]]]:
     """All platforms' rooms, and the room ``third`` of the account ``lo`` in memory, in one sameroom."""
     site = Site()
-    unstarted = []
+    unstarted: dict[str, Adapter] = {}
     async with AsyncExitStack() as stack:
         stack.push_async_callback(site.stop)
         scenes = {
@@ -91,9 +91,11 @@ async def party(
             for name, scene in scenes.items():
                 found = AccountId(name)
                 adapter = scene.platform.create(found, scene.config, make_services(found, deps))
-                unstarted.append(adapter)
+                unstarted[name] = adapter
+                stack.push_async_callback(adapter.stop)
                 if isinstance(adapter, Webhooks):
                     site.add(adapter, AccountEmit(adapter, scene.platform, deps))
+            site.open_link = lambda token: _open_link(deps, unstarted, token)
             await site.start()
 
         stored = [StoredAccount(AccountId(n), s.platform.id, s.config) for n, s in scenes.items()]
@@ -122,8 +124,15 @@ async def party(
         await world.shows(third, "now connected")
         await first.line("Third room")
         yield world, guests
-        for adapter in unstarted:
-            await adapter.stop()
+
+
+async def _open_link(deps: Deps, adapters: Mapping[str, Adapter], token: str) -> AsyncIterator[bytes]:
+    """What the portal does for a file link."""
+    link = deps.links.verify("file", token, 60)
+    adapter = adapters[link["a"]]
+    assert isinstance(adapter, Files)
+    async for chunk in adapter.open_file(link["r"]):
+        yield chunk
 
 
 def _code(lines: list[Line], others: Sequence[Guest]) -> str | None:

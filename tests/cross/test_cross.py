@@ -46,6 +46,7 @@ class Play:
         self._there: dict[str, NativeId] = {}
         """Name of a message that was said in the third room → its native id there."""
         self.skipped: list[str] = []
+        self._last = ""
 
     async def perform(self) -> None:
         """All that this platform's people can do."""
@@ -84,13 +85,18 @@ class Play:
             case "elsewhere replies":
                 answered = await self._world.post(self._third, "And beans")
                 native = await self._elsewhere(step.name, plain, reply_to=answered.id)
+        self._last = plain[:12]
         if step.name:
             self._here[step.name] = native
             # What is said about it later finds it everywhere.
-            for guest in self._others:
-                await guest.line(plain.split(" ")[-1])
+            await self._all_see(plain)
+
+    async def _all_see(self, text: str) -> None:
+        for guest in self._others:
+            await guest.line(text)
 
     async def _elsewhere(self, name: str, text: str, reply_to: str = "") -> str:
+        await self._all_see(self._last)
         self._there[name] = self._world.say(self._third, "Cleo", text, reply_to=reply_to)
         return (await self._origin.line(text)).native
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,8 +17,6 @@ from tests.fakes.googlechat_people import People
 from tests.fakes.googlechat_text import render_card, render_markdown
 
 MARKS = {"bold": "**", "italic": "_", "strike": "~~", "code": "`"}
-AT_S = 1_800_000_000.0
-"""The harness's clock."""
 
 
 class GoogleChatScene:
@@ -32,6 +31,8 @@ class GoogleChatScene:
             service_account=double.key_file(),
             project_number=double.project_number,
             pubsub_subscription=double.subscription,
+            writes_per_s=1000.0,
+            project_writes_per_min=60_000.0,
             **double.urls(),
         )
         self.people = People(double, f"{url}/events")
@@ -162,5 +163,5 @@ def _literal(text: str) -> str:
 @asynccontextmanager
 async def scene(session: Session, account: AccountId, url: str) -> AsyncIterator[GoogleChatScene]:
     """A double and a space of its own."""
-    async with GoogleChatDouble(clock=lambda: AT_S) as double:
+    async with GoogleChatDouble(clock=time.time) as double:
         yield GoogleChatScene(double, url)

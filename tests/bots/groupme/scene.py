@@ -34,6 +34,7 @@ def config_for(double: GroupMeDouble, **more: Any) -> GroupMeConfig:
         "media_addresses": ("127.0.0.1",),
         "reconnect_min_s": 0.05,
         "reconnect_max_s": 1.0,
+        "rate_per_s": 0.0,
     }
     return GroupMeConfig(**({"token": TOKEN, "user_name": "BridgeBot"} | places | more))
 

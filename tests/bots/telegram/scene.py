@@ -151,5 +151,6 @@ class TelegramScene:
 async def scene(session: Session, account: AccountId, url: str) -> AsyncIterator[TelegramScene]:
     """A double of its own."""
     async with TelegramDouble() as double:
-        config = TelegramConfig(token=double.token, username="bridge_bot", api_url=double.url, poll_s=5)
+        rates = {"group_rate_per_s": 1000.0, "group_burst": 1000, "account_rate_per_s": 1000.0}
+        config = TelegramConfig(token=double.token, username="bridge_bot", api_url=double.url, poll_s=5, **rates)
         yield TelegramScene(double, config)
