@@ -215,6 +215,10 @@ class TeamsAdapter:
             yield chunk
 
 
+PERSONAL_RATE_PER_S = 0.49
+PERSONAL_BURST = 6
+
+
 def _capabilities(config: TeamsConfig, kind: str) -> Capabilities:
     """What a kind of conversation shows. Rates: Teams docs, per bot and thread 7 in 1 s, 8 in 2 s, 60 in 30 s, and
     in a conversation with one person 1,800 an hour.
@@ -235,8 +239,8 @@ def _capabilities(config: TeamsConfig, kind: str) -> Capabilities:
         text_limit=LIMIT,
         text_unit="utf16",
         file_limit_bytes=PICTURE_BYTES,
-        rate_per_s=0.49 if alone else 1.8,
-        rate_burst=6 if alone else 4,
+        rate_per_s=PERSONAL_RATE_PER_S if alone else config.room_rate_per_s,
+        rate_burst=PERSONAL_BURST if alone else config.room_burst,
         account_rate_per_s=config.app_rate_per_s * 0.8,
         account_rate_burst=max(1, int(config.app_rate_per_s * 0.2)),
         bold_names=True,

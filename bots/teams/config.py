@@ -41,6 +41,10 @@ class TeamsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Put reactions on messages; off: a line of text for each."""
     app_rate_per_s: float = 50.0
     """Requests per second that Teams takes from one app (Teams docs, Optimize your bot: rate limiting)."""
+    room_rate_per_s: float = 1.8
+    """Posts per second in a channel or group chat in the long run (as above: 60 in 30 s, with a margin)."""
+    room_burst: Annotated[int, msgspec.Meta(ge=1)] = 4
+    """Posts at once in a channel or group chat (as above: 7 in 1 s, 8 in 2 s)."""
     login_url: str = "https://login.microsoftonline.com"
     """Where tokens come from: ``<login_url>/<tenant_id>/oauth2/v2.0/token``."""
     scope: str = "https://api.botframework.com/.default"
@@ -73,8 +77,8 @@ class TeamsConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must begin with https://.")
         if not self.service_hosts:
             raise ValueError("service_hosts is empty. Leave it out for Microsoft's own hosts.")
-        if self.app_rate_per_s <= 0:
-            raise ValueError("app_rate_per_s must be more than 0. Leave it out for 50.")
+        if self.app_rate_per_s <= 0 or self.room_rate_per_s <= 0:
+            raise ValueError("app_rate_per_s and room_rate_per_s must be more than 0. Leave them out for 50 and 1.8.")
 
     @property
     def token_url(self) -> str:

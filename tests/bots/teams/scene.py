@@ -54,7 +54,7 @@ class TeamsScene:
     def __init__(self, service: BotService, url: str) -> None:
         self.service = service
         service.endpoint = f"{url}/messages"
-        self.config = TeamsConfig(**service.settings())
+        self.config = TeamsConfig(**service.settings(), room_rate_per_s=1000.0, room_burst=1000, app_rate_per_s=5000.0)
         self.room = service.channel("Garden Club", "Seeds", service.person(ANN), service.person(BOB))
         self.people = People(service, self.room)
 
