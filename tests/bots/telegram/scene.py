@@ -11,7 +11,7 @@ from bots.telegram.config import TelegramConfig
 from core.model import AccountId, Entity, Text
 from tests.contract.scene import ANN, BOB, File, Line
 from tests.contract.stage import Session
-from tests.fakes.telegram import TelegramDouble
+from tests.fakes.telegram import Fault, TelegramDouble
 from tests.fakes.telegram_world import MEDIA, Chat, Message, Person
 
 THEIRS = {
@@ -68,6 +68,25 @@ def shown_entities(plain: str, entities: list[dict[str, Any]]) -> tuple[Entity, 
         length = point(plain, raw["offset"] + raw["length"]) - start
         found.append(Entity(OURS[raw["type"]], start, length, value))  # type: ignore[arg-type]
     return tuple(found)
+
+
+class Storm:
+    """The service takes no post until it is over."""
+
+    def __init__(self, double: TelegramDouble, retry_after_s: int) -> None:
+        self._double = double
+        words = {"ok": False, "error_code": 429, "description": f"Too Many Requests: retry after {retry_after_s}"}
+        self._answer = words | {"parameters": {"retry_after": retry_after_s}}
+        double.faults += [Fault("sendMessage", 429, self._answer) for _ in range(10_000)]
+
+    @property
+    def refused(self) -> int:
+        """Posts that were tried."""
+        return 10_000 - len(self._double.faults)
+
+    def end(self) -> None:
+        """It is over."""
+        self._double.faults.clear()
 
 
 class TelegramScene:
@@ -141,6 +160,10 @@ class TelegramScene:
     async def typing(self) -> list[str]:
         """The bot, where it types."""
         return [self.double.bot.first_name] if self._chat.id in self.double.typing else []
+
+    def storm(self, retry_after_s: int) -> Storm:
+        """From now on every post is refused."""
+        return Storm(self.double, retry_after_s)
 
     async def changed(self) -> None:
         """The double tells."""
