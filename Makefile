@@ -1,6 +1,7 @@
 # make run    start bridgebot from this folder (ARGS="--irc irc.example.org/#garden" adds a channel)
 # make test   install what the tests need, then lint, types, import rules and all tests
 # make bench  measure; make faults  kill and cut things for a long time; make clean  remove what was made, not ./data
+# make fidelity, make golden  write again what works where (docs/fidelity.md) and what others read (tests/cross/golden)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -54,6 +55,14 @@ run: .venv/.installed
 	@$(BIN)/python -m pip install --quiet -e '.[all,test]' -c constraints.txt
 	@touch $@
 
+# The Matrix homeserver that the tests talk to, with dependencies of its own.
+.venv-synapse/.installed: .venv/bin/python
+	@echo "Installing Synapse into .venv-synapse (only the first time) ..." >&2
+	@rm -rf .venv-synapse
+	@$(BIN)/python -m venv .venv-synapse
+	@.venv-synapse/bin/python -m pip install --quiet --only-binary :all: 'matrix-synapse>=1.150'
+	@touch $@
+
 # Servers and the browser that the tests talk to. A test whose server is missing fails.
 .PHONY: servers
 servers:
@@ -68,7 +77,7 @@ servers:
 	    echo "macOS: brew install inspircd ngircd redis; brew install --cask chromium" >&2; exit 1; }; fi
 
 .PHONY: test
-test: .venv/.installed-test servers
+test: .venv/.installed-test .venv-synapse/.installed servers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -87,7 +96,11 @@ faults: .venv/.installed-test servers
 fidelity: .venv/.installed-test servers
 	BRIDGEBOT_WRITE_FIDELITY=1 $(BIN)/python -m pytest -q tests/contract/test_fidelity.py -k page
 
+.PHONY: golden
+golden: .venv/.installed-test servers
+	BRIDGEBOT_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cross
+
 .PHONY: clean
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-synapse build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
