@@ -93,11 +93,11 @@ faults: .venv/.installed-test servers
 	$(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: fidelity
-fidelity: .venv/.installed-test servers
+fidelity: .venv/.installed-test .venv-synapse/.installed servers
 	BRIDGEBOT_WRITE_FIDELITY=1 $(BIN)/python -m pytest -q tests/contract/test_fidelity.py -k page
 
 .PHONY: golden
-golden: .venv/.installed-test servers
+golden: .venv/.installed-test .venv-synapse/.installed servers
 	BRIDGEBOT_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cross
 
 .PHONY: clean

@@ -14,6 +14,7 @@ PLATFORMS: dict[str, str] = {
     "loopback": "bots.loopback:PLATFORM",
     "telegram": "bots.telegram:PLATFORM",
     "teams": "bots.teams:PLATFORM",
+    "matrix": "bots.matrix:PLATFORM",
     "web": "bots.web:PLATFORM",
 }
 """Name → where its :class:`core.contract.Platform` is."""
@@ -84,6 +85,7 @@ RETIRED: dict[str, tuple[str, str]] = {
 their people. Those with a row in ALIASES, too, stand for the platform that took their place."""
 
 TOOLS: dict[str, tuple[str, str]] = {
+    "matrix-registration": ("bots.matrix.registration:command", "Make the registration file for a Matrix homeserver."),
     "teams-manifest": ("bots.teams.manifest:command", "Make the app package that is uploaded to Microsoft Teams."),
 }
 """Command lines of platforms: name of the command → ``module:click command``, and its line in the overview."""
