@@ -67,14 +67,14 @@ run: .venv/.installed
 .PHONY: servers
 servers:
 	@missing=""; \
-	for name in inspircd ngircd redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	for name in inspircd ngircd prosody redis-server; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	if [ -n "$$missing" ]; then \
 	  echo "Installing$$missing ..." >&2; \
 	  $(call debian,$$missing) || { \
 	    echo "The tests need these programs:$$missing" >&2; \
 	    echo "Debian, Ubuntu: sudo apt-get install$$missing" >&2; \
-	    echo "macOS: brew install inspircd ngircd redis; brew install --cask chromium" >&2; exit 1; }; fi
+	    echo "macOS: brew install inspircd ngircd prosody redis; brew install --cask chromium" >&2; exit 1; }; fi
 
 .PHONY: test
 test: .venv/.installed-test .venv-synapse/.installed servers

@@ -129,7 +129,8 @@ class Outbound(msgspec.Struct, frozen=True):
     """Idempotency key: the same on every try of the same post; printable ASCII, at most 64 characters."""
     text: Text
     author: Author | None = None
-    """None: the bot itself speaks (a reply to a command, a notice)."""
+    """None: the bot itself speaks (a reply to a command, a notice). The id is one that no author of another account
+    has; it is empty for a post that stands for messages of several people, whose names are then in the text."""
     reply_to: NativeId | None = None
     """The answered message as it is known in ``room``. Set only where the room's ``reply`` is not fallback."""
     thread: NativeId | None = None
@@ -272,7 +273,8 @@ class Deletes(Protocol):
 @runtime_checkable
 class Reacts(Protocol):
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
-        """Put ``emoji`` on a message in the author's stead, or take it away."""
+        """Put ``emoji`` on a message in the author's stead, or take it away. Rejected, where the platform does not
+        have that emoji or takes no reaction there: the room then reads of it in words."""
 
 
 @runtime_checkable

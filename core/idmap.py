@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from core import keys
 from core.model import AccountId, MessageId, NativeId, RoomId, account_of, message_id
 from core.store import Redis
-from core.wire import Posted, decode_posted, encode
+from core.wire import Folded, Posted, decode_folded, decode_posted, encode
 
 BUCKET_MS = 7 * 86_400_000
 EVERY_ROOM = "*"
@@ -30,7 +32,24 @@ class IdMap:
 
     def key(self, room: RoomId, now_ms: int) -> str:
         """The hash that a post made now goes into."""
-        return keys.ids(keys.account_tag(account_of(room)), room, now_ms // BUCKET_MS)
+        return self.key_of_week(room, now_ms // BUCKET_MS)
+
+    @staticmethod
+    def key_of_week(room: RoomId, week: int) -> str:
+        """The hash of the posts of a week."""
+        return keys.ids(keys.account_tag(account_of(room)), room, week)
+
+    @staticmethod
+    def fold_id(now_ms: int, key: str) -> str:
+        """The id of a post of several messages made now. It says where its record is, which stays there: a change
+        leaves nothing of what was before.
+        """
+        return f"{now_ms // BUCKET_MS}:{key}"
+
+    @staticmethod
+    def week_of(fold: str) -> int:
+        """The week whose hash has the record of a post of several."""
+        return int(fold.partition(":")[0])
 
     def shared_key(self, account: AccountId, now_ms: int) -> str:
         """The hash for a message that went to several rooms of an account and has no ids there."""
@@ -42,6 +61,15 @@ class IdMap:
         values: list[Any] = ["m" + message, encode(posted)]
         for native in posted.natives:
             values += ("n" + native, message)
+        return values
+
+    @staticmethod
+    def folded_fields(fold: str, folded: Folded) -> list[Any]:
+        """Fields and values that record a post of several messages. An answer to it is taken for one to its last."""
+        values: list[Any] = ["f" + fold, encode(folded)]
+        if folded.lines:
+            for native in folded.natives:
+                values += ("n" + native, folded.lines[-1].message)
         return values
 
     async def _newest(self, asked: Iterable[tuple[RoomId, str, RoomId]], now_ms: int) -> list[bytes | None]:
@@ -67,7 +95,22 @@ class IdMap:
         found = await self._newest(own + shared, now_ms)
         records = [decode_posted(value) if value else None for value in found]
         answers = zip(asked, records[: len(asked)], records[len(asked) :], strict=True)
-        return [alone or (all_ if all_ and room in all_.rooms else None) for (room, _), alone, all_ in answers]
+        posted = [alone or (all_ if all_ and room in all_.rooms else None) for (room, _), alone, all_ in answers]
+        folds = [(room, each.fold) for (room, _), each in zip(asked, posted, strict=True) if each and each.fold]
+        if not folds:
+            return posted
+        known = dict(zip(folds, await self.folded(folds), strict=True))
+        return [
+            replace(each, natives=fold.natives) if each and (fold := known.get((room, each.fold))) else each
+            for (room, _), each in zip(asked, posted, strict=True)
+        ]
+
+    async def folded(self, asked: Iterable[tuple[RoomId, str]]) -> list[Folded | None]:
+        """The posts of several messages, by room and fold."""
+        pipeline = self._store.pipeline(transaction=False)
+        for room, fold in asked:
+            pipeline.hget(self.key_of_week(room, self.week_of(fold)), "f" + fold)
+        return [decode_folded(value) if value else None for value in await pipeline.execute()]
 
     async def messages(self, asked: Iterable[tuple[RoomId, NativeId]], now_ms: int) -> list[tuple[MessageId, bool]]:
         """The message behind each native id in each room, and whether it is one that we posted there."""

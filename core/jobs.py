@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from core.model import RoomId
+from core.rendering import ago_label
 from core.wire import Delivery, Posted
 
 POSTS = ("new", "tell")
@@ -39,7 +40,7 @@ class Shared:
 class Job:
     """One delivery for one room."""
 
-    __slots__ = ("delivery", "doubtful", "ended", "entry", "index", "room", "shared", "style", "tries")
+    __slots__ = ("ago", "delivery", "doubtful", "ended", "entry", "index", "room", "shared", "single", "style", "tries")
 
     def __init__(self, index: int, shared: Shared) -> None:
         delivery = self.delivery = shared.delivery
@@ -54,6 +55,10 @@ class Job:
         """The store knows what became of it."""
         self.tries = 0
         """How often it, or the batch that it was in, crashed."""
+        self.single = False
+        """It was refused together with others: it is posted by itself now."""
+        self.ago: str | None = None
+        """How long ago it was said, if the post is to show that; None: not decided yet. It stays over all tries."""
 
     def key(self) -> str:
         """The idempotency key: the same for the same job whoever does it and wherever it lies; no other job's."""
@@ -77,15 +82,31 @@ class Done(NamedTuple):
     """What the id map is to know of it."""
     letter: bytes | None = None
     """The dead letter, if it was given up."""
+    kept: Sequence[Any] = ()
+    """Further fields and values that the id map is to have for its room."""
+    ends_fold: bool = False
+    """The room's messages that were to be posted as one are done."""
+    week: int | None = None
+    """The week of the id map that ``kept`` belongs to; None: this one."""
+
+
+class Extent(NamedTuple):
+    """Messages of a room that are posted as one: all that wait from entry ``first`` to entry ``last``."""
+
+    first: int
+    last: int
 
 
 class RoomQueue:
     """The jobs of one room, in order, and whether the room may get one now."""
 
     __slots__ = (
+        "ago",
         "backlog",
         "backlog_read",
         "begun",
+        "catches_up",
+        "fold",
         "freed",
         "hold_until_s",
         "in_hand",
@@ -118,13 +139,15 @@ class RoomQueue:
         """Since when jobs wait without one getting through; 0: they do not."""
         self.told = RoomId("")
         """The room that was told of the delay."""
-
-    def held(self) -> bool:
-        """Whether it must wait."""
-        return self.hold_until_s > time.monotonic()
+        self.fold: Extent | None = None
+        """What is to be posted as one, and in the store as such: whoever posts it posts exactly these together."""
+        self.catches_up = False
+        """It was far behind, and has not caught up yet: what waits is posted together, however little."""
+        self.ago = ""
+        """How long ago the newest post was said, as far as posts show that."""
 
     def hold(self, seconds: float, *, for_account: bool = False) -> None:
-        """Let it wait."""
+        """Let it wait. ``for_account``: until the account is back, if that is earlier."""
         self.hold_until_s = max(self.hold_until_s, time.monotonic() + seconds)
         self.waits_for_account = for_account
 
@@ -134,20 +157,39 @@ class RoomQueue:
         self.waits_for_account = False
         self.freed.set()
 
-    async def until_free(self) -> None:
-        """Return when the hold is over, or was lifted."""
+    async def until_free(self, seconds: float) -> None:
+        """Return after so long, or when the hold was lifted."""
         self.freed.clear()
         try:
-            async with asyncio.timeout(max(0.0, self.hold_until_s - time.monotonic()) + 0.001):
+            async with asyncio.timeout(seconds + 0.001):
                 await self.freed.wait()
         except TimeoutError:
             return
+
+    def date(self, job: Job, now_ms: int, old_after_ms: int) -> None:
+        """Decide whether its post shows how long ago it was said: where that is long, and another than the post before
+        it showed.
+        """
+        delivery = job.delivery
+        if job.ago is not None or delivery.kind != "new":
+            return
+        age_ms = now_ms - delivery.at_ms
+        old = 0 < old_after_ms < age_ms and delivery.at_ms > 0
+        ago = ago_label(age_ms / 1000) if old else ""
+        job.ago, self.ago = "" if ago == self.ago else ago, ago
 
     def take(self) -> Job:
         """The next job; it is in hand until it has ended or was put back."""
         job = self.jobs.popleft()
         self.in_hand[job.entry] = job
         return job
+
+    def take_up_to(self, entry: int) -> list[Job]:
+        """The next jobs up to and with an entry, in hand like one."""
+        taken = []
+        while self.jobs and self.jobs[0].entry <= entry:
+            taken.append(self.take())
+        return taken
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """These come next after all."""

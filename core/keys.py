@@ -105,7 +105,8 @@ def birth(tag: str) -> str:
 
 
 def ids(tag: str, room: RoomId, bucket: int) -> str:
-    """Hash with a life: ``m<message id>`` → record of our posts, ``n<native id>`` → message id."""
+    """Hash with a life: ``m<message id>`` → record of our posts, ``n<native id>`` → message id, ``f<fold>`` → what
+    messages stand together in one post."""
     return f"{tag}ids:{bucket}:{room}"
 
 
@@ -135,8 +136,19 @@ def waiting(tag: str) -> str:
 
 
 def holds(tag: str) -> str:
-    """Hash: room → Unix time in ms before which the platform does not want another post."""
+    """Hash: room (empty: the whole account) → Unix time in ms before which the platform does not want another post."""
     return tag + "holds"
+
+
+def paces(tag: str) -> str:
+    """Hash: room (empty: the whole account) → Unix time in ms at which its rate allows a full burst again; ``*`` → 1
+    if an owner that ended in order wrote them all."""
+    return tag + "paces"
+
+
+def folds(tag: str) -> str:
+    """Hash: room → ``<first entry> <last entry>`` of messages that are posted there as one, before they are."""
+    return tag + "folds"
 
 
 def attempts(tag: str) -> str:

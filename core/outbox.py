@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from core import keys
 from core.deps import Deps
-from core.jobs import Done, Job, RoomQueue, Shared
+from core.jobs import Done, Extent, Job, RoomQueue, Shared
 from core.journal import LeaseLost, Tail
 from core.model import AccountId, RoomId
 from core.scripts import Script, write
@@ -23,6 +23,25 @@ from core.store import entries, insist
 from core.wire import DeadLetter, Delivery, Posted, decode_delivery, encode
 
 BIRTH_CHARS = 12
+WHOLE_ACCOUNT = RoomId("")
+"""Stands for a room where something is about all of them."""
+UNSURE = "*"
+"""Field of the paces: those that are missing are full, if they had time enough since then."""
+
+
+class Left(NamedTuple):
+    """What an owner before us left behind."""
+
+    holds: dict[RoomId, float]
+    """Room (or WHOLE_ACCOUNT) → seconds that it must wait."""
+    behind: list[RoomId]
+    """Rooms with a backlog."""
+    folds: dict[RoomId, Extent]
+    """Room → messages that may have been posted there as one."""
+    paces: dict[RoomId, float]
+    """Room (or WHOLE_ACCOUNT) → when its rate allows a full burst again, as far as that was written."""
+    unsure_ms: float | None
+    """The last time at which nobody knew the paces that are not in ``paces``; None: now."""
 
 
 class Outbox:
@@ -39,6 +58,7 @@ class Outbox:
         self._spill = Script(deps.store, "spill")
         self._mark = Script(deps.store, "mark")
         self._caught_up = Script(deps.store, "caught_up")
+        self._fold = Script(deps.store, "fold")
         self._writing = asyncio.Lock()
         self._ended: list[Done] = []
         self._birth = ""
@@ -47,9 +67,11 @@ class Outbox:
         """Posts of a room that may have been under way when the owner before us ended."""
         self._doubtful_up_to = 0
         self.marked = 0
+        self.read_up_to = 0
+        """Every entry up to this one was read; none of them will come any more."""
 
-    async def load(self) -> tuple[dict[RoomId, float], list[RoomId]]:
-        """Read what an owner before us left: holds (room → seconds left) and rooms with a backlog."""
+    async def load(self) -> Left:
+        """Read what an owner before us left."""
         pipeline = self._store.pipeline(transaction=False)
         pipeline.set(keys.birth(self.tag), self._deps.random_id()[:BIRTH_CHARS], nx=True)
         pipeline.get(keys.birth(self.tag))
@@ -57,14 +79,33 @@ class Outbox:
         pipeline.get(keys.under_way(self.tag))
         pipeline.hgetall(keys.holds(self.tag))
         pipeline.hkeys(keys.behind(self.tag))
+        pipeline.hgetall(keys.folds(self.tag))
+        pipeline.hgetall(keys.paces(self.tag))
         pipeline.delete(keys.waiting(self.tag))
-        _, birth, partly, under_way, holds, behind, _ = await pipeline.execute()
+        born, birth, partly, under_way, holds, behind, folds, paces, _ = await pipeline.execute()
         self._birth = birth.decode()
         self._partly = {field.decode() for field in partly}
         self._doubtful_up_to = self.marked = int(under_way or 0)
         now_ms = self._deps.now_ms()
-        waits = {RoomId(room.decode()): (int(until) - now_ms) / 1000 for room, until in holds.items()}
-        return {room: s for room, s in waits.items() if s > 0}, [RoomId(room.decode()) for room in behind]
+        waits = {room: (until - now_ms) / 1000 for room, until in _times(holds).items()}
+        if paces or holds:
+            await self._forget_old(now_ms, holds, paces)
+        unsure = paces.pop(UNSURE.encode(), b"0" if born else None)
+        return Left(
+            holds={room: seconds for room, seconds in waits.items() if seconds > 0},
+            behind=[RoomId(room.decode()) for room in behind],
+            folds={RoomId(room.decode()): Extent(*map(int, extent.split())) for room, extent in folds.items()},
+            paces=_times(paces),
+            unsure_ms=None if unsure is None else float(unsure),
+        )
+
+    async def _forget_old(self, now_ms: int, holds: dict[bytes, bytes], paces: dict[bytes, bytes]) -> None:
+        """Take out what is over, and (its time is over too) the word that all paces are there: they soon are not."""
+        pipeline = self._store.pipeline(transaction=False)
+        for key, fields in ((keys.holds(self.tag), holds), (keys.paces(self.tag), paces)):
+            if over := [field for field, at_ms in fields.items() if int(at_ms) <= now_ms]:
+                pipeline.hdel(key, *over)
+        await pipeline.execute()
 
     # --- in
 
@@ -74,8 +115,9 @@ class Outbox:
         if self.tail.broken:
             await insist(self._deps.journals.bury_broken, self.tail, "delivery", self._deps.now_ms())
         if not found:
+            self.read_up_to = max(self.read_up_to, self.tail.end())
             return []
-        newest = found[-1][0]
+        newest = self.read_up_to = found[-1][0]
         if newest > max(self.marked, self.tail.marked):
             names = [keys.epoch(self.tag), keys.under_way(self.tag)]
             self._check(await insist(self._mark, names, [self.tail.epoch, newest]))
@@ -101,13 +143,18 @@ class Outbox:
             job.doubtful = True
 
     async def read_backlog(self, queue: RoomQueue, count: int) -> list[Job]:
-        """The next jobs of a room's backlog; none if it is empty, and then it is forgotten. Raises LeaseLost."""
+        """The next jobs of a room's backlog. None if there are none, and if none are in memory either it is forgotten.
+        Raises LeaseLost.
+        """
         stream = keys.backlog(self.tag, queue.room)
         async with self._writing:
-            rows = await insist(entries, self._store, stream, queue.backlog_read, count)
+            after = queue.jobs[-1].entry if queue.jobs else queue.backlog_read
+            rows = await insist(entries, self._store, stream, after, count)
             if rows:
                 queue.backlog_read = rows[-1][0]
                 return [job for row in rows for job in self._backlog_jobs(stream, *row)]
+            if queue.jobs or queue.in_hand:
+                return []
             names = [keys.epoch(self.tag), stream, keys.behind(self.tag)]
             forgotten = self._check(await insist(self._caught_up, names, [self.tail.epoch, queue.room]))
             if forgotten:
@@ -189,9 +236,16 @@ class Outbox:
 
     async def _write_down(self, stream: str, items: Sequence[Done]) -> None:
         letters: list[Any] = []
+        folds: list[RoomId] = []
+        kept: list[Done] = []
         jobs_of: dict[Shared, list[Job]] = {}
         posted_of: dict[int, list[tuple[Job, Posted]]] = {}
-        for job, posted, letter in items:
+        for item in items:
+            job, posted, letter, fields, ends_fold, _ = item
+            if fields:
+                kept.append(item)
+            if ends_fold:
+                folds.append(job.room)
             jobs_of.setdefault(job.shared, []).append(job)
             if letter is not None:
                 letters += (f"{job.entry}-0", job.field(), letter)
@@ -209,24 +263,25 @@ class Outbox:
                 finished.append(f"{shared.entry}-0")
                 gone += _fields(shared) if shared.noted else []
         args: list[Any] = [self.tail.epoch]
-        for values in (letters, finished, partly, gone):
+        for values in (letters, finished, partly, gone, folds):
             args += (len(values), *values)
-        for key, fields in self._id_maps(posted_of).items():
+        for key, fields in self._id_maps(posted_of, kept).items():
             args += (key, self._deps.ids.life_s, len(fields), *fields)
         names = [
             keys.epoch(self.tag), stream, keys.partly(self.tag), keys.attempts(self.tag), keys.dead(self.tag),
+            keys.folds(self.tag),
         ]  # fmt: skip
         self._check(await insist(self._complete, names, args))
-        for job, _, _ in items:
-            job.ended = True
+        for item in items:
+            item.job.ended = True
 
-    def _id_maps(self, posted_of: dict[int, list[tuple[Job, Posted]]]) -> dict[str, list[Any]]:
+    def _id_maps(self, posted_of: dict[int, list[tuple[Job, Posted]]], kept: Sequence[Done]) -> dict[str, list[Any]]:
         """What the id map is to know, per hash. Rooms without ids that got a message at once share one record."""
         ids, now_ms = self._deps.ids, self._deps.now_ms()
         maps: dict[str, list[Any]] = {}
         for items in posted_of.values():
             job, posted = items[0]
-            if len(items) > 1 and len(items) == len(job.delivery.rooms) and not any(p.natives for _, p in items):
+            if len(items) > 1 and len(items) == len(job.delivery.rooms) and _alike(items):
                 key = ids.shared_key(self.account, now_ms)
                 posted = Posted(posted.author_id, posted.author_name, (), job.delivery.rooms)
                 maps.setdefault(key, []).extend(ids.fields(job.delivery.message, posted))
@@ -234,6 +289,10 @@ class Outbox:
             for job, posted in items:
                 fields = ids.fields(job.delivery.message, posted)
                 maps.setdefault(ids.key(job.room, now_ms), []).extend(fields)
+        for item in kept:
+            room, week = item.job.room, item.week
+            key = ids.key(room, now_ms) if week is None else ids.key_of_week(room, week)
+            maps.setdefault(key, []).extend(item.kept)
         return maps
 
     def letter(self, job: Job, reason: str) -> bytes:
@@ -245,9 +304,37 @@ class Outbox:
         job.shared.noted = True
         return int(await write(self._store, "HINCRBY", keys.attempts(self.tag), job.field(), 1))
 
+    async def begin_fold(self, queue: RoomQueue, extent: Extent) -> None:
+        """From now on these messages are posted as one and not otherwise, by whoever owns the account. Raises
+        LeaseLost.
+        """
+        await self._note_fold(queue.room, f"{extent.first} {extent.last}")
+        queue.fold = extent
+
+    async def drop_fold(self, queue: RoomQueue) -> None:
+        """Each of them is posted by itself after all. Raises LeaseLost."""
+        await self._note_fold(queue.room, "")
+        queue.fold = None
+
+    async def _note_fold(self, room: RoomId, extent: str) -> None:
+        names = [keys.epoch(self.tag), keys.folds(self.tag)]
+        self._check(await insist(self._fold, names, [self.tail.epoch, room, extent]))
+
+    # --- when the platform takes posts again
+
     async def save_hold(self, room: RoomId, seconds: float) -> None:
-        """Let every owner after us know that the platform wants this room to wait."""
+        """Let every owner after us know that the platform wants this room (or WHOLE_ACCOUNT) to wait."""
         await write(self._store, "HSET", keys.holds(self.tag), room, self._deps.now_ms() + int(seconds * 1000))
+
+    async def save_paces(self, full_at_ms: Mapping[RoomId, float], unsure_ms: float | None = None) -> None:
+        """Let the next owner know when rooms (or WHOLE_ACCOUNT) may post a full burst again. ``unsure_ms``: those are
+        all; how it was with the others was last unknown then.
+        """
+        pairs: list[str | int] = [value for room, at_ms in full_at_ms.items() for value in (room, int(at_ms) + 1)]
+        if unsure_ms is not None:
+            pairs += (UNSURE, int(unsure_ms))
+        if pairs:
+            await write(self._store, "HSET", keys.paces(self.tag), *pairs)
 
     # --- how much waits
 
@@ -272,6 +359,14 @@ class Outbox:
             self.tail.lose()
             raise LeaseLost(self.tag)
         return result
+
+
+def _alike(items: Sequence[tuple[Job, Posted]]) -> bool:
+    return not any(posted.natives or posted.fold for _, posted in items)
+
+
+def _times(fields: Mapping[bytes, bytes]) -> dict[RoomId, float]:
+    return {RoomId(room.decode()): float(at_ms) for room, at_ms in fields.items()}
 
 
 def _fields(shared: Shared) -> list[str]:

@@ -6,12 +6,15 @@ from collections import OrderedDict
 
 from core.contract import Capabilities
 from core.model import Author, AuthorStyle, Entity, Text
-from core.text.ops import concat, downgrade
+from core.text.ops import Edit, concat, downgrade, rewrite
 from core.text.safety import clean_name, defuse_mass_mentions
 from core.wire import Delivery, Posted
 
 NAMES_KEPT = 5_000
 EXCERPT_CHARS = 60
+GOES_ON = "│ "
+"""Begins every further line of a message that stands among others: nobody can put words into another's mouth."""
+NOTHING = Text()
 
 
 class Renderer:
@@ -30,49 +33,78 @@ class Renderer:
                 self._names.popitem(last=False)
         return clean
 
-    def author(self, author: Author) -> Author:
-        """The author with a safe name, for platforms that post under it."""
-        name = self.name(author.name)
-        return author if name == author.name else Author(author.id, name, author.avatar_url, author.is_bot, author.role)
+    def author(self, delivery: Delivery) -> Author | None:
+        """The author as adapters get it: with a safe name, and an id that no author of another account has."""
+        author = delivery.author
+        if author is None:
+            return None
+        author_id = f"{delivery.account}/{author.id}"
+        return Author(author_id, self.name(author.name), author.avatar_url, author.is_bot, author.role)
 
-    def said_by(self, delivery: Delivery, style: AuthorStyle) -> str:
-        """``Alice (Slack)``."""
+    def said_by(self, delivery: Delivery, style: AuthorStyle, ago: str = "") -> str:
+        """``Alice (Slack)``, ``Alice (Slack, 2 h ago)``."""
         author = delivery.author
         if author is None:
             return ""
-        name = self.name(author.name)
+        detail = ago
         if style == "name+platform" and delivery.platform_title:
-            return f"{name} ({delivery.platform_title})"
-        if style == "name+room" and delivery.origin_title:
-            return f"{name} ({self.name(delivery.origin_title)})"
-        return name
+            detail = f"{delivery.platform_title}, {ago}" if ago else delivery.platform_title
+        elif style == "name+room" and delivery.origin_title:
+            title = self.name(delivery.origin_title)
+            detail = f"{title}, {ago}" if ago else title
+        name = self.name(author.name)
+        return f"{name} ({detail})" if detail else name
 
-    def message(self, delivery: Delivery, style: AuthorStyle, caps: Capabilities, *, replies_natively: bool) -> Text:
-        """A message as one post: author (where the room does not show it), what it answers, its words, its files."""
+    def message(
+        self, delivery: Delivery, style: AuthorStyle, caps: Capabilities, *, replies_natively: bool, ago: str = ""
+    ) -> Text:
+        """A message as one post: author (where the room does not show it), what it answers, its words, its files.
+        ``ago``: how long ago it was said, if that is to be shown.
+        """
+        opening = self._opening(delivery, style, caps, replies_natively, ago)
         text = delivery.text
-        head = ""
-        if delivery.author is not None and caps.names != "full" and style != "plain":
-            head = self.said_by(delivery, style)
-        answer = "" if replies_natively else self._answer(delivery)
-        if delivery.emote:
-            head = head or self.name(delivery.author.name if delivery.author else "")
-            opening = f"* {head}{answer} "
-        elif head or answer:
-            opening = f"{head}{answer}: ".lstrip()
-        else:
-            opening = ""
         if text.entities:
             text = downgrade(text, caps.entities)
-        if opening and head and caps.bold_names:
-            bold = Entity("bold", opening.index(head), len(head))
-            text = concat(Text(opening, (bold,)), text)
-        elif opening:
-            text = concat(Text(opening), text) if text.entities else Text(opening + text.plain)
+        if opening.entities or text.entities:
+            text = concat(opening, text)
+        elif opening.plain:
+            text = Text(opening.plain + text.plain)
         return defuse_mass_mentions(text)
 
+    def line(self, delivery: Delivery, style: AuthorStyle, caps: Capabilities, ago: str = "") -> tuple[Text, Text]:
+        """A message as one of several in a post: what stands before its words, and its words."""
+        opening = defuse_mass_mentions(self._opening(delivery, style, caps, False, ago))
+        return opening, self.words(delivery.text, caps)
+
+    def words(self, text: Text, caps: Capabilities) -> Text:
+        """What somebody said among what others said: only their first line can look like somebody else's."""
+        text = downgrade(text, caps.entities)
+        if caps.names != "full" and "\n" in text.plain:
+            text = rewrite(text, [Edit(at + 1, at + 1, GOES_ON) for at, c in enumerate(text.plain) if c == "\n"])
+        return defuse_mass_mentions(text)
+
+    def _opening(
+        self, delivery: Delivery, style: AuthorStyle, caps: Capabilities, replies_natively: bool, ago: str
+    ) -> Text:
+        head = ""
+        if delivery.author is not None and caps.names != "full" and style != "plain":
+            head = self.said_by(delivery, style, ago)
+            ago = ""
+        answer = "" if replies_natively or not delivery.reply_to else self._answer(delivery)
+        if delivery.emote:
+            head = head or self.name(delivery.author.name if delivery.author else "")
+            opening = f"* {head}{f' ({ago})' if ago else ''}{answer} "
+        elif head or answer:
+            opening = f"({ago}){head}{answer}: " if ago else f"{head}{answer}: ".lstrip()
+        elif ago:
+            opening = f"({ago}) "
+        else:
+            return NOTHING
+        if head and caps.bold_names:
+            return Text(opening, (Entity("bold", opening.index(head), len(head)),))
+        return Text(opening)
+
     def _answer(self, delivery: Delivery) -> str:
-        if not delivery.reply_to:
-            return ""
         who = f" {self.name(delivery.reply_author)}" if delivery.reply_author else ""
         excerpt = " ".join(delivery.reply_excerpt.split())
         if excerpt:
@@ -102,6 +134,17 @@ class Renderer:
 
     def _notice(self, opening: str, text: Text, caps: Capabilities) -> Text:
         return defuse_mass_mentions(concat(Text(opening), downgrade(text, caps.entities)))
+
+
+def ago_label(seconds: float) -> str:
+    """``20 min ago``, ``2 h ago``, ``3 days ago``: coarse, so that it stays the same over many messages."""
+    minutes = int(seconds) // 60
+    if minutes < 10:
+        return f"{max(1, minutes)} min ago"
+    if minutes < 60:
+        return f"{minutes // 10 * 10} min ago"
+    hours = minutes // 60
+    return f"{hours} h ago" if hours < 48 else f"{hours // 24} days ago"
 
 
 def size_label(size_bytes: int) -> str:

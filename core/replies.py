@@ -431,11 +431,6 @@ def dead_letter(other: str, author: str, excerpt: str, reason: str) -> str:
     )
 
 
-def folded(other: str) -> str:
-    """A room is far behind, so several messages become one post there."""
-    return f"{_name(other)} is slow. Until it has caught up, messages in a row by one person arrive there as one."
-
-
 def echo_stopped(prefix: str, author: str, ttl_s: float) -> str:
     """The same text keeps coming back, most likely by another bridge in the room."""
     return (

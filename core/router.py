@@ -32,6 +32,8 @@ from core.wire import Delivery, DeliveryKind
 
 HEARD_MAX = 10_000
 TYPING_MAX_AGE_MS = 5_000
+BURST_S = 5
+"""Seconds' worth of messages that a room or an author may bring in at once."""
 
 Refusal = Literal["", "quota", "echo"]
 """Why a message was not relayed although somebody could hear it."""
@@ -52,14 +54,19 @@ def person_key(room: RoomId, author_id: str) -> str:
     return f"person {account_of(room)}/{author_id}"
 
 
+def _burst(rate_per_s: float) -> int:
+    """What people may say at once: as much as in so many seconds."""
+    return int(rate_per_s * BURST_S)
+
+
 class Router:
     """Routes the events of one shard."""
 
     def __init__(self, topology: Topology, settings: Settings) -> None:
         self.topology = topology
         self._breaker = EchoBreaker(settings.echo_repeats, settings.echo_window_s * 1000)
-        self._room_quota = TokenBuckets(settings.room_rate_per_s)
-        self._author_quota = TokenBuckets(settings.author_rate_per_s)
+        self._room_quota = TokenBuckets(settings.room_rate_per_s, _burst(settings.room_rate_per_s))
+        self._author_quota = TokenBuckets(settings.author_rate_per_s, _burst(settings.author_rate_per_s))
         self._tell_quota = TokenBuckets(1 / 60)
         self.heard: OrderedDict[tuple[RoomId, str], str] = OrderedDict()
         """Recent authors, the latest newcomer last: (room, name) → the author's id. For bans by name."""
@@ -117,6 +124,7 @@ class Router:
             reply.excerpt if reply else "",
             known[room, event.thread].message if event.thread else MessageId(""),
             event.emote,
+            account=account_of(room),
         )
         self._send(room, delivery, reach, out)
         return ""
@@ -135,7 +143,8 @@ class Router:
 
     def _about(self, event: Event, message: MessageId, kind: DeliveryKind, author: Author | None) -> Delivery:
         state = self.topology.rooms[event.room]
-        return Delivery(kind, (), (), message, event.at_ms, state.title, state.platform_title, author)
+        account = account_of(event.room)
+        return Delivery(kind, (), (), message, event.at_ms, state.title, state.platform_title, author, account=account)
 
     def _send(self, origin: RoomId, delivery: Delivery, reach: tuple[Reach, ...], out: Outgoing) -> None:
         author = delivery.author

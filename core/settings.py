@@ -52,6 +52,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["members", "admins", "confirm"],
         Doc(description="Who may connect: members, admins only, or members with the opener's confirmation"),
     ] = "members"
+    add_accounts: Annotated[
+        Literal["nobody", "operator", "members"],
+        Doc(
+            description="Who adds accounts in the portal: nobody, the operator (bridgebot portal-link), or whoever the "
+            "bot knows from a room"
+        ),
+    ] = "operator"
     code_ttl_s: Annotated[int, Doc(description="Life of a code", ge=10)] = 120
     code_guesses_per_person: Annotated[int, Doc(description="Wrong codes a person may type in guess_window_s")] = 5
     code_guesses_per_room: Annotated[int, Doc(description="Wrong codes typed in a room in guess_window_s")] = 15
@@ -78,6 +85,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Doc(description="A post whose fate nobody knows and nothing can tell: send again or not"),
     ] = "resend"
     notice_after_s: Annotated[int, Doc(description="Waiting time after which the room is told")] = 60
+    old_after_s: Annotated[
+        int, Doc(description="A message that arrives so long after it was said shows how long that is; 0: never", ge=0)
+    ] = 600
+    fold_from: Annotated[
+        int, Doc(description="So many messages waiting for a slow room are posted together; 0: never", ge=0)
+    ] = 20
+    fold_most: Annotated[int, Doc(description="Most messages in one post", ge=2, le=100)] = 50
     max_parts: Annotated[int, Doc(description="Most posts one message is split into", ge=1)] = 8
     max_text_chars: Annotated[int, Doc(description="Longest text taken in; the rest is cut with a mark")] = 32_000
     max_name_chars: Annotated[int, Doc(description="Longest author name shown")] = 64

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from core.model import (
+    AccountId,
     Author,
     AuthorStyle,
     FileRef,
@@ -178,6 +179,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     ping: str = ""
     place: int = 0
     """Of a delivery for one room alone: which of its entry's rooms that was."""
+    account: AccountId = AccountId("")
+    """Whose person the author is: authors of different accounts may have the same id."""
 
 
 class Posted(msgspec.Struct, frozen=True, array_like=True):
@@ -188,6 +191,25 @@ class Posted(msgspec.Struct, frozen=True, array_like=True):
     natives: tuple[NativeId, ...]
     rooms: tuple[RoomId, ...] = ()
     """Of a record that rooms share: which ones have the message."""
+    fold: str = ""
+    """The post that it stands in together with others; that one's record has the natives."""
+
+
+class FoldedLine(msgspec.Struct, frozen=True, array_like=True):
+    """A message in a post that stands for several. Without words where the post cannot be edited."""
+
+    message: MessageId
+    author_id: str
+    opening: Text = Text()
+    """Who said it, and what it answers."""
+    words: Text = Text()
+
+
+class Folded(msgspec.Struct, frozen=True, array_like=True):
+    """Record of the id map: a post that stands for several messages."""
+
+    natives: tuple[NativeId, ...]
+    lines: tuple[FoldedLine, ...]
 
 
 class SecurityRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -218,5 +240,6 @@ decode_delivery = msgspec.msgpack.Decoder(Delivery).decode
 decode_room = msgspec.msgpack.Decoder(RoomState).decode
 decode_tube = msgspec.msgpack.Decoder(Tube).decode
 decode_posted = msgspec.msgpack.Decoder(Posted).decode
+decode_folded = msgspec.msgpack.Decoder(Folded).decode
 decode_security = msgspec.msgpack.Decoder(SecurityRecord).decode
 decode_dead = msgspec.msgpack.Decoder(DeadLetter).decode

@@ -243,21 +243,15 @@ class TelegramAdapter:
         await self._at(room, lambda to: self._sender.delete(to, natives))
 
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
-        """Show the newest of the reactions that people elsewhere put on a message. What Telegram has no reaction for,
-        or the chat does not allow, is not shown."""
+        """Show the newest of the reactions that people elsewhere put on a message. Raises Rejected where Telegram has
+        no such reaction, or the chat does not allow it."""
         if not (ours := allowed(emoji)):
-            return
+            raise Rejected("Telegram has no such reaction")
 
         async def set_reaction(to: Where) -> None:
             shown = await self._wishes.change(str(to.chat_id), native, author.id, ours, added)
             reaction = [{"type": "emoji", "emoji": shown}] if shown else []
-            try:
-                await self._api.call(
-                    "setMessageReaction", chat_id=to.chat_id, message_id=int(native), reaction=reaction
-                )
-            except Refused as refused:
-                if "reaction_invalid" not in refused.description:
-                    raise
+            await self._api.call("setMessageReaction", chat_id=to.chat_id, message_id=int(native), reaction=reaction)
 
         await self._at(room, set_reaction)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -21,12 +22,24 @@ from core.contract import (
     Outbound,
     Platform,
     Receipt,
+    Rejected,
     RoomInfo,
     Services,
     Uncertain,
 )
 from core.deps import Deps, make_deps
-from core.model import AccountId, Author, NativeId, PlatformId, RoomId, Text, message_id, native_room, room_id
+from core.model import (
+    AccountId,
+    Author,
+    MessageId,
+    NativeId,
+    PlatformId,
+    RoomId,
+    Text,
+    message_id,
+    native_room,
+    room_id,
+)
 from core.settings import Settings
 from core.store import Redis
 from core.wire import DeadLetter, Delivery, Tell, decode_dead, decode_incoming, encode
@@ -39,7 +52,8 @@ TAG = keys.account_tag(ACCOUNT)
 EDITS = Capabilities(edit="full")
 
 Behaviour = Exception | str | None
-"""An error to raise; ``hang``: no answer ever; ``lost``: it is posted, and the answer is lost; None: it is posted."""
+"""An error to raise; ``hang``: no answer ever; ``lost``: it is posted, and the answer is lost; ``silent``: it is
+posted, and there is no answer ever; None: it is posted."""
 
 
 @dataclass
@@ -56,7 +70,16 @@ class Sink:
     always: dict[RoomId, Behaviour] = field(default_factory=dict)
     poison: str = ""
     """A text that crashes the adapter."""
+    rude: str = ""
+    """A text that is refused."""
+    stands: dict[RoomId, dict[NativeId, Outbound]] = field(default_factory=lambda: defaultdict(dict))
+    """Room → what stands there now, in the order in which it was posted first."""
+    times: dict[RoomId, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Room → monotonic times of its posts."""
+    reactions: list[tuple[NativeId, str]] = field(default_factory=list)
     slow_s: dict[RoomId, float] = field(default_factory=dict)
+    made: int = 0
+    """Posts that were ever made."""
     under_way: int = 0
     started: int = 0
     emit: Emit | None = None
@@ -79,18 +102,36 @@ class Sink:
         room = outbound.room
         if self.poison and self.poison in outbound.text.plain:
             raise KeyError("poison")
+        if self.rude and self.rude in outbound.text.plain:
+            raise Rejected("too rude")
         behaviour = self.next[room].popleft() if self.next[room] else self.always.get(room)
         if behaviour == "hang":
+            await self.happened()
             await asyncio.sleep(3600)
         if isinstance(behaviour, Exception):
             raise behaviour
         if self.kind == "keyed" and outbound.key in self.by_key:
             return Receipt((self.by_key[outbound.key],))
-        native = self.by_key[outbound.key] = NativeId(f"n{len(self.by_key)}")
+        self.made += 1
+        native = self.by_key[outbound.key] = NativeId(f"n{self.made}")
         self.posts[room].append(outbound.text.plain.rpartition(": ")[2])
+        self.stands[room][native] = outbound
+        self.times[room].append(time.monotonic())
+        if behaviour == "silent":
+            await self.happened()
+            await asyncio.sleep(3600)
         if behaviour == "lost":
             raise Uncertain("the answer was lost")
         return Receipt((native,))
+
+    def reads(self, room: RoomId) -> list[str]:
+        """What people read in a room: the lines of all posts that stand there."""
+        return [line for post in self.stands[room].values() for line in post.text.plain.split("\n")]
+
+    async def happened(self) -> None:
+        """Tell who waits that something changed."""
+        async with self.changed:
+            self.changed.notify_all()
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Return when ``condition`` holds."""
@@ -103,7 +144,7 @@ class Sink:
 
     def platform(self) -> Platform:
         """The service as a platform."""
-        made = {"plain": Plain, "keyed": Plain, "finds": Finding, "stream": Streaming}[self.kind]
+        made = {"plain": Plain, "keyed": Plain, "finds": Finding, "stream": Streaming, "board": Board}[self.kind]
 
         def create(account: AccountId, config: Any, services: Services) -> Plain:
             return made(account, self)
@@ -143,8 +184,8 @@ class Plain:
 
     async def edit(self, natives: Sequence[NativeId], outbound: Outbound) -> Receipt:
         self.sink.posts[outbound.room].append(f"edit {natives[0]}")
-        async with self.sink.changed:
-            self.sink.changed.notify_all()
+        self.sink.stands[outbound.room][natives[0]] = outbound
+        await self.sink.happened()
         return Receipt(tuple(natives))
 
 
@@ -154,6 +195,19 @@ class Finding(Plain):
     async def find_sent(self, outbound: Outbound) -> Receipt | None:
         native = self.sink.by_key.get(outbound.key)
         return Receipt((native,)) if native else None
+
+
+class Board(Plain):
+    """Also takes posts away, and reacts."""
+
+    async def delete(self, room: RoomId, natives: Sequence[NativeId]) -> None:
+        for native in natives:
+            self.sink.stands[room].pop(native, None)
+        await self.sink.happened()
+
+    async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
+        self.sink.reactions.append((native, emoji))
+        await self.sink.happened()
 
 
 class Streaming(Plain):
@@ -194,11 +248,25 @@ class Desk:
         for at in range(0, len(records), 500):
             await self.deps.journals.append(TAG, "test", 1, records[at : at + 500])
 
+    async def say(self, room: RoomId, *said: tuple[str, str], **more: Any) -> list[MessageId]:
+        """Messages by people (who, what) for a room, in one go; returns their ids. ``more``: fields of all of them."""
+        records, messages = [], []
+        for who, what in said:
+            number = next(self.numbers)
+            message = more.get("message", message_id(ORIGIN, NativeId(f"m{number}")))
+            plain = Delivery("new", (room,), ("name",), message, author=Author(who.lower(), who), text=Text(what))
+            delivery = replace(plain, **_without(more))
+            records.append((number, encode(delivery), delivery))
+            messages.append(message)
+        for at in range(0, len(records), 500):
+            await self.deps.journals.append(TAG, "test", 1, records[at : at + 500])
+        return messages
+
     async def is_empty(self) -> bool:
         """Whether nothing waits and nothing is left behind in the store."""
         store = self.deps.store
         sizes = [await store.xlen(keys.stream(TAG))]
-        for name in (keys.partly, keys.behind, keys.attempts, keys.waiting):
+        for name in (keys.partly, keys.behind, keys.attempts, keys.waiting, keys.folds):
             sizes.append(await store.hlen(name(TAG)))
         async for key in store.scan_iter(match=TAG.replace("{", "[{]") + "backlog:*"):
             sizes.append(await store.xlen(key))

@@ -178,7 +178,7 @@ async def test_the_old_owner_is_fenced(store: Redis) -> None:
     refused: dict[str, tuple[list[str], list[str | int]]] = {
         "mark": ([epoch, keys.under_way(TAG)], [old.epoch, 9]),
         "complete": (
-            [epoch, stream, partly, keys.attempts(TAG), keys.dead(TAG)],
+            [epoch, stream, partly, keys.attempts(TAG), keys.dead(TAG), keys.folds(TAG)],
             [
                 old.epoch,
                 3,
@@ -189,6 +189,7 @@ async def test_the_old_owner_is_fenced(store: Redis) -> None:
                 "1-0",
                 0,
                 0,
+                0,
                 keys.ids(TAG, RoomId("acc/r"), 1),
                 9,
                 2,
@@ -197,6 +198,7 @@ async def test_the_old_owner_is_fenced(store: Redis) -> None:
             ],
         ),
         "spill": ([epoch, stream, backlog, behind, partly], [old.epoch, "acc/r", 1, "record", "1", 0]),
+        "fold": ([epoch, keys.folds(TAG)], [old.epoch, "acc/r", "1 2"]),
         "caught_up": ([epoch, backlog, behind], [old.epoch, "acc/r"]),
         "trim": ([stream, epoch], [old.epoch, "9-0"]),
         "apply": ([epoch, *[f"{TAG}{n}" for n in range(9)]], [old.epoch, 1, "log", "record"]),
@@ -351,6 +353,7 @@ def test_every_script_stays_in_one_slot() -> None:
         keys.stream(account), keys.epoch(account), keys.under_way(account), keys.partly(account),
         keys.attempts(account), keys.dead(account), keys.backlog(account, room), keys.behind(account),
         keys.ids(account, room, 3), keys.birth(account), keys.holds(account), keys.waiting(account),
+        keys.folds(account), keys.paces(account),
     ])  # fmt: skip
 
 

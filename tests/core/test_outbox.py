@@ -11,6 +11,8 @@ import pytest
 
 from core import keys
 from core.deps import Deps, make_deps
+from core.folded import recorded
+from core.idmap import BUCKET_MS, IdMap
 from core.jobs import Done, Job, RoomQueue
 from core.journal import LeaseLost
 from core.model import Author, NativeId, RoomId, Text, message_id
@@ -18,7 +20,7 @@ from core.outbox import Outbox
 from core.scripts import Script
 from core.settings import Settings
 from core.store import Redis
-from core.wire import Delivery, Posted, decode_dead, decode_delivery, encode
+from core.wire import Delivery, Folded, FoldedLine, Posted, decode_dead, decode_delivery, encode
 from tests.core.sink import ACCOUNT, ORIGIN, TAG, rooms
 from tests.support.world import SECRET
 
@@ -59,7 +61,7 @@ async def jobs_of(outbox: Outbox, count: int = 1_000) -> list[Job]:
 async def left_over(store: Redis) -> list[str]:
     """Keys with something in them although nothing waits."""
     found = []
-    for name in (keys.partly(TAG), keys.behind(TAG), keys.attempts(TAG)):
+    for name in (keys.partly(TAG), keys.behind(TAG), keys.attempts(TAG), keys.folds(TAG)):
         if await store.hlen(name):
             found.append(name)
     async for key in store.scan_iter(match=TAG.replace("{", "[{]") + "*log*"):
@@ -94,7 +96,37 @@ async def test_what_ends_is_in_the_id_map(store: Redis, deps: Deps) -> None:
         assert known is not None
         ((said, ours),) = await deps.ids.messages([(job.room, known.natives[0])], deps.now_ms())
         assert (said, ours) == (message, True)
+    queue.jobs.clear()
     assert await outbox.read_backlog(queue, 5) == []
+    assert await left_over(store) == []
+
+
+async def test_messages_of_one_post_are_found_in_each_room(store: Redis, deps: Deps) -> None:
+    """Messages that stand together in two rooms at once have their own post in each; a change of such a post weeks
+    later replaces its record, so that nothing of what was before is left.
+    """
+    outbox = await opened(deps)
+    await append(deps, 1, [(A, B), (A, B)])
+    folds = {room: IdMap.fold_id(deps.now_ms() - 2 * BUCKET_MS, f"key {room}") for room in (A, B)}
+    done = []
+    for job in await jobs_of(outbox):
+        line = FoldedLine(job.delivery.message, "alice", words=Text("secret"))
+        end = Done(job, Posted("alice", "Alice", (), fold=folds[job.room]))
+        done.append(recorded(end, folds[job.room], Folded((NativeId(f"n {job.room}"),), (line,))))
+    await outbox.complete(done)
+    message = done[0].job.delivery.message
+    found = await deps.ids.posted([(A, message), (B, message)], deps.now_ms())
+    assert [known and known.natives for known in found] == [(f"n {A}",), (f"n {B}",)]
+    await append(deps, 3, [(A,)])
+    (change,) = await jobs_of(outbox)
+    await outbox.complete([recorded(Done(change), folds[A], Folded((NativeId("other"),), ()))])
+    (known,) = await deps.ids.posted([(A, message)], deps.now_ms())
+    assert known is not None
+    assert known.natives == ("other",)
+    hashes = [key async for key in store.scan_iter(match="*ids:*") if key.endswith(A.encode())]
+    values = [value for key in hashes for value in (await store.hgetall(key)).values()]
+    assert values
+    assert not any(b"secret" in value for value in values)
     assert await left_over(store) == []
 
 
@@ -107,9 +139,9 @@ async def test_a_dead_letter_is_written_once(store: Redis, deps: Deps) -> None:
         field = f"{job.entry}-0", job.field(), outbox.letter(job, "because")
         await outbox.complete([Done(job, letter=field[2])])
         names = [
-            keys.epoch(TAG), keys.stream(TAG), keys.partly(TAG), keys.attempts(TAG), keys.dead(TAG),
+            keys.epoch(TAG), keys.stream(TAG), keys.partly(TAG), keys.attempts(TAG), keys.dead(TAG), keys.folds(TAG),
         ]  # fmt: skip
-        await Script(store, "complete")(names, [outbox.tail.epoch, 3, *field, 0, 0, 0])
+        await Script(store, "complete")(names, [outbox.tail.epoch, 3, *field, 0, 0, 0, 0])
     letters = [decode_dead(fields[b"e"]) for _, fields in await store.xrange(keys.dead(TAG))]
     assert [(letter.room, decode_delivery(letter.record).text.plain) for letter in letters] == [
         (A, "2"),
@@ -229,7 +261,7 @@ class Simulation:
         tail = await self.deps.journals.take(TAG, decode_delivery)
         assert tail is not None
         self.outbox = Outbox(ACCOUNT, tail, self.deps)
-        _, behind = await self.outbox.load()
+        behind = (await self.outbox.load()).behind
         self.queues = {room: RoomQueue(room) for room in (A, B, C)}
         for room in behind:
             self.queues[room].backlog = True

@@ -140,7 +140,15 @@ def test_names_play_no_tricks(raw: str, expected: str) -> None:
     render = Renderer(64)
     author = Author("a", raw, "https://example.org/a.png", role="admin")
     assert shown(said("hi", author=author), "name") == f"{expected}: hi"
-    assert render.author(author) == Author("a", expected, "https://example.org/a.png", role="admin")
+    found = render.author(said("hi", author=author, account="lo"))
+    assert found == Author("lo/a", expected, "https://example.org/a.png", role="admin")
+
+
+def test_authors_of_two_accounts_are_two() -> None:
+    """Equal ids on two platforms are different people wherever posts go."""
+    render = Renderer(64)
+    one, other = (render.author(said("hi", author=Author("7", "Ann"), account=name)) for name in ("irc", "telegram"))
+    assert one != other
 
 
 def test_a_name_grants_nothing() -> None:

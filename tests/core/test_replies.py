@@ -59,7 +59,6 @@ EVERY: list[str] = [
     replies.waiting_long(P, "#garden (IRC)", 1234, 61.5),
     replies.caught_up("#garden (IRC)"),
     replies.dead_letter("#garden (IRC)", "Alice", "hello there", "the room takes no files"),
-    replies.folded("#garden (IRC)"),
     replies.echo_stopped(P, "otherbridge", 60),
     replies.history_gap(),
     replies.bot_removed(P, "#garden (IRC)", "kicked by Bob"),

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-import core.deliverer
+import core.queues
 from bots.host import Adapters, BotHost
 from core import scripts
 from core.contract import (
@@ -236,8 +236,8 @@ async def main(order: dict[str, Any]) -> None:
     """Run until ended."""
     if order.get("die_at"):
         die_at(order["die_at"])
-    core.deliverer.IN_MEMORY = order["in_memory"]
-    core.deliverer.KEPT_PER_ROOM = max(1, order["in_memory"] // 20)
+    core.queues.IN_MEMORY = order["in_memory"]
+    core.queues.KEPT_PER_ROOM = max(1, order["in_memory"] // 20)
     store = open_store(order["store"])
     settings = Settings(secret_key=SECRET, shards=order["shards"], lease_ms=order["lease_ms"], send_timeout_s=5.0)
     deps = make_deps(store, settings, order["shards"], order["process"], "http://127.0.0.1:8080")
