@@ -8,14 +8,18 @@ import re
 from core.contract import Platform
 
 PLATFORMS: dict[str, str] = {
+    "discord": "bots.discord:PLATFORM",
     "googlechat": "bots.googlechat:PLATFORM",
     "groupme": "bots.groupme:PLATFORM",
     "irc": "bots.irc:PLATFORM",
     "loopback": "bots.loopback:PLATFORM",
+    "slack": "bots.slack:PLATFORM",
     "telegram": "bots.telegram:PLATFORM",
     "teams": "bots.teams:PLATFORM",
     "matrix": "bots.matrix:PLATFORM",
+    "mattermost": "bots.mattermost:PLATFORM",
     "web": "bots.web:PLATFORM",
+    "xmpp": "bots.xmpp:PLATFORM",
 }
 """Name → where its :class:`core.contract.Platform` is."""
 
@@ -86,6 +90,7 @@ their people. Those with a row in ALIASES, too, stand for the platform that took
 
 TOOLS: dict[str, tuple[str, str]] = {
     "matrix-registration": ("bots.matrix.registration:command", "Make the registration file for a Matrix homeserver."),
+    "slack-manifest": ("bots.slack.manifest:command", "Print the manifest that a Slack app is made from."),
     "teams-manifest": ("bots.teams.manifest:command", "Make the app package that is uploaded to Microsoft Teams."),
 }
 """Command lines of platforms: name of the command → ``module:click command``, and its line in the overview."""

@@ -22,6 +22,7 @@ SILENCE_S = 20.0
 WHOLE_S = 300.0
 MAX_REDIRECTS = 4
 RETRY_S = 5.0
+NOT_PUBLIC = "is not a public address"
 _IN_IPV4 = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 """IPv6 networks whose addresses stand for IPv4 ones (NAT64, 6to4, Teredo)."""
 
@@ -53,7 +54,7 @@ def guarded_session(allowed: Iterable[str] = (), **options: Any) -> aiohttp.Clie
     def make_socket(info: Any) -> socket.socket:
         family, kind, proto, _, where = info
         if where[0] not in trusted and not is_public(where[0]):
-            raise Forbidden(f"{where[0]} is not a public address")
+            raise Forbidden(f"{where[0]} {NOT_PUBLIC}")
         return socket.socket(family, kind, proto)
 
     connector = aiohttp.TCPConnector(socket_factory=make_socket)
@@ -76,7 +77,8 @@ async def opened(session: aiohttp.ClientSession, url: str, **options: Any) -> As
     except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, Forbidden) as error:
         raise Rejected(f"the file cannot be fetched: {error}") from None
     except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, Forbidden):
+        # With several addresses the error is one made of all of theirs.
+        if NOT_PUBLIC in str(error.os_error):
             raise Rejected(f"the file cannot be fetched: {error.os_error}") from None
         raise Retry(RETRY_S, "the file's server does not answer") from None
     except (aiohttp.ClientError, TimeoutError):
