@@ -1,0 +1,53 @@
+"""On a server with nothing but rooms, as old on-premise ones are: what is left works."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.contract import OutFile, Rejected, Since
+from core.model import MessageEdited, MessageNew, NativeId
+from core.store import Redis
+from tests.bots.xmpp.scene import View, account_config
+from tests.bots.xmpp.support import delivered, new_room, post, roomed, running
+from tests.bots.xmpp.test_account import _bytes, texts
+from tests.servers.xmpp import Door, Person, Prosody
+
+
+async def test_words_edits_and_files(plain_prosody: Prosody, store: Redis) -> None:
+    """Posts are confirmed, corrections go both ways by the senders' ids, files are links."""
+    room = new_room()
+    async with Person(plain_prosody, "ann") as ann:
+        await ann.enter(room, "Ann")
+        async with running(account_config(plain_prosody, rooms=(room,)), store) as link:
+            view = View(ann, room)
+            file = OutFile("a.txt", "text/plain", 2, "http://127.0.0.1:1/f/x", _bytes)
+            receipt = await link.adapter.send(post(room, "teh file", files=(file,)))
+            assert len(receipt.natives) == 1
+            await link.adapter.edit(receipt.natives, post(room, "the file", files=(file,)))
+            await ann.say(room, "<body>teh</body>", "a-1")
+            await ann.say(room, "<body>the</body><replace xmlns='urn:xmpp:message-correct:0' id='a-1'/>", "a-2")
+            edited = await link.heard(MessageEdited)
+            said = await link.heard(MessageNew)
+            assert edited.target == said.native == "a-1"
+            view.look()
+            assert view.said[0].line.plain == "the file\n📎 a.txt (2 bytes) http://127.0.0.1:1/f/x"
+
+
+async def test_there_is_no_history_and_no_resuming(plain_prosody: Prosody, store: Redis) -> None:
+    """After a break the bot enters again; what was said meanwhile is not made up; the missing archive is named."""
+    room = new_room()
+    async with Person(plain_prosody, "ann") as ann, Door(plain_prosody.port) as door:
+        await ann.enter(room, "Ann")
+        async with running(account_config(plain_prosody, door.port, rooms=(room,)), store) as link:
+            door.close()
+            await link.until(lambda: bool(link.events.reasons))
+            await ann.say(room, "<body>unheard</body>")
+            door.open()
+            await link.until(lambda: link.events.is_online)
+            await delivered(link, post(room, "back"))
+            await ann.say(room, "<body>heard</body>")
+            await link.heard(MessageNew)
+            assert texts(link) == ["heard"]
+            with pytest.raises(Rejected, match="keeps no archive"):
+                await link.adapter.history(roomed(room), Since(NativeId("x"), 0))
+            assert await link.adapter.find_sent(post(room, "back")) is None
