@@ -14,6 +14,7 @@ PLATFORMS: dict[str, str] = {
     "irc": "bots.irc:PLATFORM",
     "loopback": "bots.loopback:PLATFORM",
     "slack": "bots.slack:PLATFORM",
+    "rocketchat": "bots.rocketchat:PLATFORM",
     "telegram": "bots.telegram:PLATFORM",
     "teams": "bots.teams:PLATFORM",
     "matrix": "bots.matrix:PLATFORM",

@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from bots.discord import PLATFORM
 from bots.discord.config import DiscordConfig
 from core.model import AccountId, Entity, Text
@@ -40,7 +42,8 @@ class DiscordScene:
 
     def __init__(self, double: DiscordDouble) -> None:
         self.double = double
-        self.config = config_of(double)
+        fast = {f"{who}_{what}": 1000 for who in ("webhook", "bot") for what in ("rate_per_s", "burst")}
+        self.config = replace(config_of(double), **fast, account_rate_per_s=1000.0)
         self._people = {ANN: double.person(ANN), BOB: double.person(BOB)}
         self._guild = double.guild("Club", *self._people.values(), owner=double.person("Owner"))
         self._channel = double.channel(self._guild, "garden")

@@ -130,6 +130,12 @@ async def scene(session: Session, account: AccountId, url: str) -> AsyncIterator
     """A double of its own."""
     async with MattermostDouble() as double:
         config = MattermostConfig(
-            server_url=double.url, token=double.bot.token, username="bridge", reconnect_min_s=0.05, reconnect_max_s=0.2
+            server_url=double.url,
+            token=double.bot.token,
+            username="bridge",
+            reconnect_min_s=0.05,
+            reconnect_max_s=0.2,
+            account_rate_per_s=1000.0,
+            account_burst=1000,
         )
         yield MattermostScene(double, config)

@@ -179,6 +179,9 @@ async def scene(session: Session, account: AccountId, url: str) -> AsyncIterator
             bot_id=double.bot_id,
             app_id=double.app_id,
             bot_name=double.bot.name,
+            rate_per_s=1000.0,
+            rate_burst=1000,
+            account_rate_per_s=1000.0,
             api_url=f"{double.url}/api",
             file_hosts=("127.0.0.1",),
         )
