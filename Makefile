@@ -82,7 +82,7 @@ test: .venv/.installed-test .venv-synapse/.installed servers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: bench
 bench: .venv/.installed-test servers

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bots": ("bridgebot.commands.run:bots", "Run only the bots, on a shared store."),
     "doctor": ("bridgebot.commands.doctor:doctor", "Say what is configured, what works, and how to mend the rest."),
     "accounts": ("bridgebot.commands.accounts:accounts", "Add, list, check and remove accounts."),
+    "portal-link": ("bridgebot.commands.portal_link:portal_link", "Print a link that signs you in to the portal."),
     "tubes": ("bridgebot.commands.look:tubes", "List the connections of rooms."),
     "log": ("bridgebot.commands.look:log", "Show the security log."),
     "replay": ("bridgebot.commands.look:replay", "List messages that were set aside, or send them again."),

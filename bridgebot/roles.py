@@ -93,6 +93,8 @@ class Node:
     relay: Relay | None = None
     host: BotHost | None = None
     store_trouble: Callable[[], str] = lambda: ""
+    on_secret: Callable[[str], None] = lambda secret: None
+    """Told the secrets of accounts, so that logs can hide them."""
     _emits: dict[AccountId, AccountEmit] = field(default_factory=dict)
 
     async def may_manage(self, room: RoomId, person: str) -> bool:
@@ -199,7 +201,7 @@ async def open_node(
     adapters = Adapters(deps, source, find_platform)
     metrics = Metrics()
     deps.ingest.on_accepted = metrics.accepted
-    return Node(settings, deps, accounts, source, adapters, Directory(deps), metrics)
+    return Node(settings, deps, accounts, source, adapters, Directory(deps), metrics, on_secret=on_secret)
 
 
 class PartFailed(click.ClickException):

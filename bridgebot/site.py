@@ -17,6 +17,7 @@ from core.contract import Adapter, Platform, Route, Webhooks
 from core.deps import Deps
 from core.directory import NoAnswer
 from core.model import RoomId
+from core.owners import Owners
 from core.store import TRANSIENT, StoreDown
 from portal.deps import Account, Actor, PortalDeps
 from portal.mounts import router
@@ -79,13 +80,18 @@ class LiveAccounts:
     async def look(self) -> None:
         """Make the adapters of new accounts, and stop those of accounts that are gone or changed."""
         before = {account.id: account for account in self._now}
-        found = [self._made(stored, before.get(stored.id)) for stored in await self._node.source()]
+        owners = Owners(self._node.deps.store)
+        private = await owners.private(await self._node.accounts.list())
+        found = [
+            self._made(stored, before.get(stored.id), is_public=stored.id not in private)
+            for stored in await self._node.source()
+        ]
         self._now = tuple(account for account in found if account)
         kept = {account.id: account for account in self._now}
         for account in before.values():
             if account.id not in kept:
                 self._adapters.forget(account.id)
-            if kept.get(account.id) is not account:
+            if account.id not in kept or kept[account.id].adapter is not account.adapter:
                 await self._stop(account)
 
     async def follow(self) -> None:
@@ -107,13 +113,13 @@ class LiveAccounts:
         for account in self._now:
             await self._stop(account)
 
-    def _made(self, stored: StoredAccount, before: Account | None) -> Account | None:
+    def _made(self, stored: StoredAccount, before: Account | None, *, is_public: bool) -> Account | None:
         try:
             adapter, platform = self._adapters.make(stored)
-            if before and before.adapter is adapter:
+            if before and before.adapter is adapter and before.is_public == is_public:
                 return before
             routes = routes_of(adapter, platform, self._node.deps)
-            return Account(stored.id, platform.title, adapter, router(stored.id, routes))
+            return Account(stored.id, platform.title, adapter, router(stored.id, routes), is_public)
         except Exception:  # one account must not take the pages of all others with it
             log.exception("the portal cannot serve an account", account=stored.id)
             return None
@@ -127,6 +133,9 @@ class LiveAccounts:
 
 def portal_deps(node: Node, accounts: LiveAccounts) -> PortalDeps:
     """What the portal works with."""
+    from bridgebot.fence import Fence
+    from bridgebot.onboarding import Onboarding
+
     return PortalDeps(
         settings=node.settings,
         store=node.deps.store,
@@ -141,4 +150,5 @@ def portal_deps(node: Node, accounts: LiveAccounts) -> PortalDeps:
         now_ms=node.deps.now_ms,
         random_id=node.deps.random_id,
         metrics_token=node.settings.metrics_token,
+        desk=Onboarding(node, Fence()) if node.settings.add_accounts != "nobody" else None,
     )

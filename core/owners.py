@@ -6,6 +6,7 @@ next would hear what waits for them. An account that the operator adds under suc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import msgspec
@@ -36,6 +37,9 @@ class Owner(msgspec.Struct, frozen=True):
 class NoNameLeft(Exception):
     """All names like the wanted one are taken."""
 
+    def __init__(self, wanted: str) -> None:
+        super().__init__(f"There are too many accounts with names like {wanted!r}.")
+
 
 class Owners:
     """Keeps the owners. Every method raises what the store raises."""
@@ -53,10 +57,11 @@ class Owners:
             before = await self._read(candidate)
             if before is not None:
                 if (before.person, before.platform) == (owner.person, owner.platform):
+                    await self._store.hset(OWNERS, candidate, _encode(owner))
                     return candidate
             elif not await self._was_used(candidate) and await self._store.hsetnx(OWNERS, candidate, _encode(owner)):
                 return candidate
-        raise NoNameLeft
+        raise NoNameLeft(wanted)
 
     async def confirm(self, account: Account, owner: Owner) -> None:
         """It was added by ``owner``."""
@@ -64,8 +69,23 @@ class Owners:
 
     async def of(self, account: Account) -> Owner | None:
         """The owner of an account; None where it is the operator's."""
-        owner = await self._read(account.id)
-        return owner if owner and owner.added_at_ms == account.added_at_ms else None
+        return _owns(await self._read(account.id), account)
+
+    async def of_all(self, accounts: Iterable[Account]) -> dict[AccountId, Owner]:
+        """The owners of those accounts that have one."""
+        rows = await self._all()
+        found = ((account.id, _owns(rows.get(account.id), account)) for account in accounts)
+        return {account_id: owner for account_id, owner in found if owner}
+
+    async def private(self, accounts: Iterable[Account]) -> set[AccountId]:
+        """Those that are, or are about to be, somebody's own: not what the operator offers to everybody."""
+        rows = await self._all()
+        found = ((account, rows.get(account.id)) for account in accounts)
+        return {account.id for account, owner in found if owner and owner.added_at_ms in (0, account.added_at_ms)}
+
+    async def _all(self) -> dict[AccountId, Owner]:
+        rows = cast("dict[bytes, bytes]", await self._store.hgetall(OWNERS))
+        return {AccountId(name.decode()): msgspec.json.decode(row, type=Owner) for name, row in rows.items()}
 
     async def _read(self, account_id: AccountId) -> Owner | None:
         row = cast("bytes | None", await self._store.hget(OWNERS, account_id))
@@ -74,6 +94,10 @@ class Owners:
     async def _was_used(self, account_id: AccountId) -> bool:
         """Was anything ever sent through an account of that name?"""
         return bool(await self._store.exists(keys.seq(keys.account_tag(account_id))))
+
+
+def _owns(owner: Owner | None, account: Account) -> Owner | None:
+    return owner if owner and owner.added_at_ms == account.added_at_ms else None
 
 
 def _encode(owner: Owner) -> bytes:

@@ -7,6 +7,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from core.store import TRANSIENT
 from portal import render
 from portal.access import AccessLogger
 from portal.deps import PortalDeps
@@ -14,7 +15,10 @@ from portal.errors import Oops, error_pages
 from portal.forms import DEPS, ForeignForm
 from portal.headers import refuse_coded_bodies, set_headers
 from portal.mounts import AdapterRoutes
-from portal.pages import files, landing, manage, map, portal_link, service
+from portal.pages import account, accounts, files, landing, manage, map, portal_link, service
+from portal.tokens import SITE
+
+log = logging.getLogger("bridgebot.portal")
 
 MOST_BODY_BYTES = 1024 * 1024
 """Largest body of a form or webhook. Uploads, which adapters read as a stream, have caps of their own."""
@@ -37,10 +41,19 @@ def make_app(deps: PortalDeps) -> web.Application:
     app[DEPS] = deps
     render.setup(app, deps.settings.prefix)
     app.on_response_prepare.append(set_headers)
+    app.on_startup.append(_say_where)
     _add_pages(app)
     service.add_pages(app, service.Watched(deps.health, deps.metrics, deps.metrics_token))
     app.router.register_resource(AdapterRoutes(deps))
     return app
+
+
+async def _say_where(app: web.Application) -> None:
+    """Tell the command line where the portal is: by itself it knows only what was meant to be."""
+    try:
+        await app[DEPS].store.set(SITE, app[DEPS].public_url)
+    except TRANSIENT as error:
+        log.warning("the store did not answer: %s", type(error).__name__)
 
 
 def _add_pages(app: web.Application) -> None:
@@ -50,12 +63,21 @@ def _add_pages(app: web.Application) -> None:
     add.add_get("/try/{a}/{b}", landing.two_rooms)
     add.add_get("/p/{token}", portal_link.portal_page)
     add.add_get("/p/{token}/qr.svg", portal_link.qr_code)
+    add.add_get("/p/{token}/account", accounts.from_portal)
+    add.add_post("/p/{token}/account", accounts.come_from_portal)
     add.add_post("/p/{token}/code", portal_link.get_code)
     add.add_get("/manage/{token}", manage.manage_page)
     add.add_post("/manage/{token}", manage.redeem)
     add.add_get("/room", manage.room_page)
     add.add_post("/room/leave", manage.leave)
     add.add_post("/room/{name}", manage.act)
+    add.add_get("/accounts", accounts.list_page)
+    add.add_get("/add/{platform}", accounts.form_page)
+    add.add_post("/add/{platform}", accounts.add)
+    add.add_get("/account/{id}", account.account_page)
+    add.add_post("/account/{id}/look", account.look)
+    add.add_post("/account/{id}/connect", account.connect)
+    add.add_post("/account/{id}/remove", account.remove)
     add.add_get("/map/{token}", map.map_page)
     add.add_get("/f/{token}", files.file, allow_head=False)
     add.add_static("/static/", render.STATIC)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -16,6 +16,9 @@ from core.contract import Adapter
 from core.model import AccountId, AuthorStyle, RoomId
 from core.settings import Settings
 from core.store import Redis
+
+if TYPE_CHECKING:
+    from portal.desk import Desk
 
 Direction = Literal["both", "a_to_b", "b_to_a"]
 """Which way a tube relays."""
@@ -185,6 +188,8 @@ class Account:
     adapter: Adapter
     router: web.UrlDispatcher = field(default_factory=web.UrlDispatcher)
     """Its HTTP routes, as :func:`portal.mounts.router` makes them."""
+    is_public: bool = True
+    """Anybody may invite it; not so the account of a team."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,8 @@ class PortalDeps:
     random_id: Callable[[], str]
     """A new unguessable id: 128 bits, letters and digits."""
     metrics_token: str = ""
+    desk: Desk | None = None
+    """Adds accounts and looks after them; None: the portal has no pages for that."""
 
     @property
     def public_url(self) -> str:

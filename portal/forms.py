@@ -12,6 +12,8 @@ from portal.deps import PortalDeps
 DEPS = web.AppKey("deps", PortalDeps)
 COOKIE = "sameroom_form"
 SESSION_COOKIE = "sameroom_session"
+PORTAL_COOKIE = "sameroom_portal"
+"""The portal that the visitor came through."""
 FIELD = "form_token"
 FRESH = web.RequestKey("portal_fresh_form_cookie", str)
 """The form cookie that this answer gives to the browser."""
@@ -65,8 +67,12 @@ def _check_origin(request: web.Request) -> None:
         raise ForeignForm
 
 
-async def read_form(request: web.Request) -> MultiDictProxy[str]:
-    """The fields of a form of ours. Raises ForeignForm, and HTTPUnsupportedMediaType for other bodies."""
+async def read_form(request: web.Request, *, in_session: bool = True) -> MultiDictProxy[str]:
+    """The fields of a form of ours. Raises ForeignForm, and HTTPUnsupportedMediaType for other bodies.
+
+    ``in_session``: False for what does not act in the visitor's session. A browser that follows a link from another
+    site keeps the session's cookie back at first, so such a page's form may know nothing of it.
+    """
     _check_origin(request)
     if request.content_type != "application/x-www-form-urlencoded":
         raise web.HTTPUnsupportedMediaType
@@ -77,7 +83,7 @@ async def read_form(request: web.Request) -> MultiDictProxy[str]:
         bound = deps.links.verify(_PURPOSE, str(fields.get(FIELD, "")), deps.settings.session_ttl_s)
     except ValueError:
         raise ForeignForm from None
-    if not cookie or bound != _bound_to(request, cookie):
+    if not cookie or (bound != _bound_to(request, cookie) and (in_session or bound != f"{cookie}:")):
         raise ForeignForm
     return fields  # type: ignore[return-value]
 

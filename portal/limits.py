@@ -25,11 +25,13 @@ def client_address(request: web.Request) -> str:
     return forwarded if is_proxy and forwarded else peer
 
 
-async def allow(request: web.Request, what: str, most: int) -> None:
-    """Count one more ``what`` by this visitor. Raises Oops 429 beyond ``most`` in WINDOW_S seconds."""
+async def allow(request: web.Request, what: str, most: int, who: str | None = None) -> None:
+    """Count one more ``what`` by this visitor, or by ``who`` wherever they come from. Raises Oops 429 beyond ``most``
+    in WINDOW_S seconds.
+    """
     deps = request.app[DEPS]
     window = deps.now_ms() // (WINDOW_S * 1000)
-    who = hashlib.sha256(client_address(request).encode()).hexdigest()[:32]
+    who = hashlib.sha256((client_address(request) if who is None else f"={who}").encode()).hexdigest()[:32]
     key = f"{PREFIX}portal:rate:{what}:{who}:{window}"
     await deps.store.set(key, 0, ex=WINDOW_S, nx=True)
     if await deps.store.incr(key) > most:

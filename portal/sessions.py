@@ -15,17 +15,18 @@ from aiohttp import web
 from core.keys import PREFIX
 from core.model import RoomId
 from portal.errors import Oops
-from portal.forms import DEPS, SESSION_COOKIE, is_https
+from portal.forms import DEPS, PORTAL_COOKIE, SESSION_COOKIE, is_https
 
 _FLASH_S = 60
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """A person who may look at one room's page."""
+    """A person who may look at one room's page; the operator has no room."""
 
     room: RoomId
     person: str
     name: str
+    operator: bool = False
 
 
 def _key(kind: str, name: str) -> str:
@@ -41,12 +42,14 @@ async def sign_in(request: web.Request, response: web.StreamResponse, session: S
     await deps.store.set(_key("session", name), msgspec.msgpack.encode(session), ex=life_s)
     secure = is_https(deps)
     response.set_cookie(SESSION_COOKIE, name, max_age=life_s, httponly=True, samesite="Strict", secure=secure)
+    response.del_cookie(PORTAL_COOKIE)
 
 
 async def sign_out(request: web.Request, response: web.StreamResponse) -> None:
     """End the session everywhere."""
     await _forget(request)
     response.del_cookie(SESSION_COOKIE)
+    response.del_cookie(PORTAL_COOKIE)
 
 
 async def _forget(request: web.Request) -> None:
@@ -56,25 +59,39 @@ async def _forget(request: web.Request) -> None:
 
 async def signed_in(request: web.Request) -> Session:
     """The visitor's session. Raises Oops 401 when there is none (any more)."""
-    deps = request.app[DEPS]
-    name = request.cookies.get(SESSION_COOKIE)
-    record = cast("bytes | None", await deps.store.get(_key("session", name))) if name else None
-    if record is None:
+    found = await known(request)
+    if found is None:
         raise Oops(
             401,
             "You are not signed in",
-            f"Type -{deps.settings.prefix} manage in your room. The link in the answer brings you to its page.",
+            f"Type -{request.app[DEPS].settings.prefix} manage in your room. The link in the answer brings you to its "
+            "page.",
         )
-    return msgspec.msgpack.decode(record, type=Session)
+    return found
+
+
+async def known(request: web.Request) -> Session | None:
+    """The visitor's session, if there is one."""
+    name = request.cookies.get(SESSION_COOKIE)
+    record = cast("bytes | None", await request.app[DEPS].store.get(_key("session", name))) if name else None
+    return msgspec.msgpack.decode(record, type=Session) if record else None
 
 
 async def manager(request: web.Request) -> Session:
     """The visitor's session, if the person may still change the room as of now. Raises Oops 401 or 403."""
     session = await signed_in(request)
+    if session.operator:
+        raise Oops(404, "You have no room here", "You are signed in as the operator: your page is /accounts.")
     if not await request.app[DEPS].may_manage(session.room, session.person):
         await _forget(request)
         raise Oops(403, "You may no longer change this room", "Ask somebody who runs the room.")
     return session
+
+
+async def visitor(request: web.Request) -> Session:
+    """The operator's session, or that of a person who may still change their room. Raises Oops 401 or 403."""
+    session = await signed_in(request)
+    return session if session.operator else await manager(request)
 
 
 async def put_flash(request: web.Request, text: str) -> None:

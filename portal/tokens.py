@@ -5,6 +5,7 @@ purpose       made with                                                         
 ============  =========================================================================  ==================
 ``portal``    ``issue_revocable("portal", room, {"direction", "approval"}, …)``          ``/p/<token>``
 ``manage``    ``issue_once("manage", {"room", "person", "name"}, manage_ttl_s)``         ``/manage/<token>``
+``operator``  ``issue_once("operator", {"name"}, manage_ttl_s)``                         ``/manage/<token>``
 ``map``       ``sign("map", room)``                                                      ``/map/<token>``
 ``file``      ``sign("file", {"a": account, "r": ref, "n": name, "m": mime})``            ``/f/<token>``
 ============  =========================================================================  ==================
@@ -20,10 +21,13 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from codes.links import BadLink, ExpiredLink, LinkError
+from core.keys import PREFIX
 from core.model import AccountId, RoomId
 from portal.errors import Oops
 
-PORTAL, MANAGE, MAP, FILE = "portal", "manage", "map", "file"
+PORTAL, MANAGE, OPERATOR, MAP, FILE = "portal", "manage", "operator", "map", "file"
+SITE = f"{PREFIX}portal:site"
+"""Store key: where browsers reach the portal that was started last. The command line makes links to it."""
 
 T = TypeVar("T")
 
@@ -40,6 +44,12 @@ class ManageLink(msgspec.Struct, frozen=True):
 
     room: RoomId
     person: str
+    name: str
+
+
+class OperatorLink(msgspec.Struct, frozen=True):
+    """Signs in whoever has the operator's shell."""
+
     name: str
 
 

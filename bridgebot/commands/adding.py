@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec import inspect
 
 from bridgebot import process
 from bridgebot.commands.questions import Terminal, configuration, questions
@@ -38,13 +39,32 @@ async def same_credentials(accounts: Accounts, platform: Platform, config: Any) 
     """The account that is the same one on the service, going by a configuration that the service has confirmed.
 
     Where a secret must be given, it and all else that must be given say who it is; where none must, all that is given
-    and no secret.
+    and no secret, and what the service told of it (there may be many bots on one server).
     """
     given = questions(platform.config)
     needed = [question.name for question in given if question.needed]
     if not any(question.secret and question.needed for question in given):
         needed = [question.name for question in given if not question.secret]
+        needed += _told(config, {question.name for question in given}) if needed else []
     return await _found(accounts, platform, config, needed)
+
+
+def _told(config: Any, asked: set[str]) -> list[str]:
+    """The texts of a configuration that were empty and not asked for, and are no secrets: the service told them."""
+    described = inspect.type_info(type(config))
+    assert isinstance(described, inspect.StructType)  # noqa: S101 - configurations are structs
+    return [
+        field.name
+        for field in described.fields
+        if field.default == ""
+        and field.name not in asked
+        and not _is_secret(field.type)
+        and getattr(config, field.name)
+    ]
+
+
+def _is_secret(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.Metadata) and bool((kind.extra or {}).get("secret"))
 
 
 async def _found(accounts: Accounts, platform: Platform, config: Any, names: list[str]) -> AccountId | None:
@@ -104,7 +124,7 @@ async def added_or_explained(
     except Retry as error:
         if order.unchecked:
             return await put(accounts, order)
-        told = f"{platform.title} does not answer: {_sentence(error)} Try again later; or add it all the same, with: "
+        told = f"{platform.title} does not answer: {sentence(error)} Try again later; or add it all the same, with: "
         raise AccountError(redactor(f"{told}bridgebot accounts add {platform.id} --unchecked")) from error
 
 
@@ -127,7 +147,8 @@ async def added_with_questions(
             raise click.Abort from None
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An error's words, with a full stop."""
     text = str(error).strip()
     return text if text.endswith((".", "?", "!")) else f"{text}."
 

@@ -64,13 +64,14 @@ def questions(config: type[msgspec.Struct]) -> list[Question]:
     return found
 
 
-def read(question: Question, text: str) -> Any:
+def read(question: Question, text: str, *, files: bool = True) -> Any:
     """The value that ``text`` stands for. Raises ValueError in plain words.
 
-    A secret ``@path`` is the content of that file; ``@@`` begins a secret that really begins with ``@``.
+    A secret ``@path`` is the content of that file; ``@@`` begins a secret that really begins with ``@``. Without
+    ``files`` it is taken as it is: who answers from elsewhere must not read the files of this machine.
     """
     given: Any = text.strip()
-    if question.secret and given.startswith("@"):
+    if files and question.secret and given.startswith("@"):
         given = given[1:] if given.startswith("@@") else _content(given[1:])
     if isinstance(question.kind, inspect.BoolType):
         given = _YES_NO.get(given.lower(), given)

@@ -22,10 +22,13 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 def invites(request: web.Request, code: str) -> list[tuple[str, list[Invite]]]:
     """How to bring the bot in and connect with ``code``: (platform's title, an invitation for each of its accounts).
 
-    Guest rooms are left out: the pages offer them in a place of their own.
+    Guest rooms are left out: the pages offer them in a place of their own. So are accounts of teams: that they are
+    here is nobody else's business.
     """
     found: dict[str, list[Invite]] = {}
     for account in request.app[DEPS].accounts():
+        if not account.is_public:
+            continue
         if isinstance(account.adapter, Invites) and not isinstance(account.adapter, GuestRooms):
             found.setdefault(account.platform_title, []).append(account.adapter.invite(code))
     return sorted(found.items(), key=lambda way: way[0].casefold())
@@ -53,7 +56,7 @@ async def landing(request: web.Request) -> web.Response:
 
 async def make_two(request: web.Request) -> web.Response:
     """``POST /try``: two guest rooms, and on to the page that shows both."""
-    await read_form(request)
+    await read_form(request, in_session=False)
     rooms = guest_rooms(request)
     await allow(request, "try", _MOST_TRIES)
     response = web.Response(status=303)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from codes.links import LinkError
-from core.model import AuthorStyle
+from codes.links import BadLink, LinkError
+from core.model import AuthorStyle, RoomId
 from portal.deps import Actor, PortalDeps, RoomView, SameroomView
 from portal.errors import Oops
 from portal.forms import COOKIE, DEPS, read_form, renew_form_cookie
 from portal.limits import allow
 from portal.render import page
 from portal.sessions import Session, manager, put_flash, sign_in, sign_out, signed_in, take_flash
-from portal.tokens import MANAGE, ManageLink, explain, read
+from portal.tokens import MANAGE, OPERATOR, ManageLink, OperatorLink, explain, read
 
 STYLES = {
     "name": "Alice",
@@ -34,29 +35,44 @@ def _again(deps: PortalDeps) -> str:
 async def manage_page(request: web.Request) -> web.Response:
     """``GET /manage/<token>``: a button. Preview bots may look as often as they like."""
     deps = request.app[DEPS]
+    token = request.match_info["token"]
     try:
-        link = read(await deps.links.peek_once(MANAGE, request.match_info["token"]), ManageLink)
+        link = await _either(deps, deps.links.peek_once, token)
     except LinkError as error:
         raise explain(error, _again(deps)) from None
-    room = await deps.directory.room(link.room)
-    return page(request, "manage.html", {"room": room, "token": request.match_info["token"]})
+    is_operator = isinstance(link, OperatorLink)
+    room = await deps.directory.room(link.room) if isinstance(link, ManageLink) else None
+    return page(request, "manage.html", {"room": room, "token": token, "is_operator": is_operator})
+
+
+async def _either(deps: PortalDeps, look: Callable[..., Awaitable[Any]], *given: str) -> ManageLink | OperatorLink:
+    """What the token carries, for whichever of the two purposes it was signed. Raises LinkError."""
+    try:
+        return read(await look(MANAGE, *given), ManageLink)
+    except BadLink:
+        if deps.desk is None:
+            raise
+    return read(await look(OPERATOR, *given), OperatorLink)
 
 
 async def redeem(request: web.Request) -> web.Response:
     """``POST /manage/<token>``: use the link up, start a session under a new name, and on to the room's page."""
-    await read_form(request)
+    await read_form(request, in_session=False)
     deps = request.app[DEPS]
     # The form cookie is the claim, so a second tap of the same button is no second use; it changes right after.
     claim = request.cookies[COOKIE]
     try:
-        payload = await deps.links.redeem_once(MANAGE, request.match_info["token"], claim)
-        link = read(payload, ManageLink)
+        link = await _either(deps, deps.links.redeem_once, request.match_info["token"], claim)
     except LinkError as error:
         raise explain(error, _again(deps)) from None
-    if not await deps.may_manage(link.room, link.person):
+    if isinstance(link, OperatorLink):
+        session, target = Session(RoomId(""), "operator", link.name, operator=True), "/accounts"
+    elif await deps.may_manage(link.room, link.person):
+        session, target = Session(link.room, link.person, link.name), "/room"
+    else:
         raise Oops(403, "You may not change this room", "Ask somebody who runs the room.")
-    response = web.Response(status=303, headers={"Location": "/room"})
-    await sign_in(request, response, Session(link.room, link.person, link.name))
+    response = web.Response(status=303, headers={"Location": target})
+    await sign_in(request, response, session)
     renew_form_cookie(request, response)
     return response
 
@@ -69,7 +85,13 @@ async def room_page(request: web.Request) -> web.Response:
     if room is None:
         raise Oops(410, "This room is gone", "The bot is no longer in it. Invite it again.")
     sameroom = await deps.directory.sameroom(session.room)
-    context = {"room": room, "tubes": own_tubes(room, sameroom), "styles": STYLES, "flash": await take_flash(request)}
+    context = {
+        "room": room,
+        "tubes": own_tubes(room, sameroom),
+        "styles": STYLES,
+        "flash": await take_flash(request),
+        "has_accounts": deps.desk is not None,
+    }
     return page(request, "room.html", context)
 
 

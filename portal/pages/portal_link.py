@@ -21,10 +21,11 @@ _MOST_CODES = 20
 _ASK = "Ask whoever gave it to you for a new one."
 
 
-async def _open(request: web.Request) -> tuple[Revocable, RoomView]:
+async def opened(request: web.Request, token: str | None = None) -> tuple[Revocable, RoomView]:
+    """A portal (the one of the page's address), and its room. Raises Oops when it is not open (any more)."""
     deps = request.app[DEPS]
     try:
-        link = await deps.links.verify_revocable(PORTAL, request.match_info["token"])
+        link = await deps.links.verify_revocable(PORTAL, token or request.match_info["token"])
     except LinkError as error:
         raise explain(error, _ASK) from None
     room = await deps.directory.room(RoomId(link.subject))
@@ -33,8 +34,9 @@ async def _open(request: web.Request) -> tuple[Revocable, RoomView]:
     return link, room
 
 
-def _link_url(request: web.Request) -> str:
-    return f"{request.app[DEPS].public_url}/p/{request.match_info['token']}"
+def link_url(request: web.Request, token: str | None = None) -> str:
+    """A portal's whole address."""
+    return f"{request.app[DEPS].public_url}/p/{token or request.match_info['token']}"
 
 
 def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str, Any]:
@@ -44,27 +46,29 @@ def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str,
         "room": room,
         "terms": terms,
         "link": link,
-        "url": _link_url(request),
+        "url": link_url(request),
         "path": f"/p/{request.match_info['token']}",
         # A code knows nothing of a portal's terms, so where there are any, the link itself is typed instead.
         "gives_codes": is_plain,
         "guest_rooms": request.app[DEPS].guest_rooms,
+        # Whether the visitor may cannot be known here: who comes from another site brings no session.
+        "offers_accounts": request.app[DEPS].desk is not None and request.app[DEPS].settings.add_accounts == "members",
         "code": "",
         # Before there is a code, only the platforms' names are shown.
-        "ways": invites(request, "CODE" if is_plain else _link_url(request)),
+        "ways": invites(request, "CODE" if is_plain else link_url(request)),
         "minutes": max(1, request.app[DEPS].settings.code_ttl_s // 60),
     }
 
 
 async def portal_page(request: web.Request) -> web.Response:
     """``GET /p/<token>``: changes nothing, however often anybody or any preview fetches it."""
-    return page(request, "portal.html", _context(request, *await _open(request)))
+    return page(request, "portal.html", _context(request, *await opened(request)))
 
 
 async def get_code(request: web.Request) -> web.Response:
     """``POST /p/<token>/code``: a fresh code for the portal's room, and how to use it on each platform."""
-    await read_form(request)
-    link, room = await _open(request)
+    await read_form(request, in_session=False)
+    link, room = await opened(request)
     context = _context(request, link, room)
     if not context["gives_codes"]:
         raise Oops(403, "This portal gives out no codes", "Type the command with the link itself in your room.")
@@ -75,11 +79,11 @@ async def get_code(request: web.Request) -> web.Response:
 
 async def qr_code(request: web.Request) -> web.Response:
     """``GET /p/<token>/qr.svg``: the link to scan with a phone."""
-    await _open(request)
+    await opened(request)
     import segno
 
     out = io.BytesIO()
-    segno.make(_link_url(request), error="m").save(
+    segno.make(link_url(request), error="m").save(
         out, kind="svg", scale=6, border=3, dark="#10201f", light="#ffffff", xmldecl=False
     )
     return web.Response(body=out.getvalue(), content_type="image/svg+xml")

@@ -23,6 +23,24 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// Asking a service takes a while: say so, and take the form only once.
+for (const form of document.querySelectorAll("form[data-busy]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.ariaBusy === "true") return event.preventDefault();
+    form.ariaBusy = "true";
+    const button = form.querySelector("button:not([type=button])");
+    button.dataset.label = button.textContent;
+    button.textContent = form.dataset.busy;
+  });
+}
+window.addEventListener("pageshow", (event) => {
+  for (const form of event.persisted ? document.querySelectorAll("form[aria-busy=true]") : []) {
+    form.ariaBusy = "false";
+    const button = form.querySelector("button[data-label]");
+    button.textContent = button.dataset.label;
+  }
+});
+
 const map = document.querySelector(".map");
 const here = map && map.querySelector(".is-here");
 if (here) {

@@ -229,6 +229,34 @@ async def test_another_sites_page_cannot_act_or_frame(site: Site, chromium: Brow
     await context.close()
 
 
+async def test_who_is_signed_in_follows_a_link_of_another_site(site: Site, chromium: Browser) -> None:
+    """From a chat in the browser to a second room's page, and to a code of a portal: the browser keeps the session's
+    cookie back on the way there, and the forms work all the same.
+    """
+    context = await chromium.new_context(viewport=DESK)
+    page, complaints = await open_page(context)
+    site.town.managers.add((OFFICE, "ada"))
+    chat = site.url.replace("127.0.0.1", "localhost") + "/chat"
+    links: list[str] = []
+    await page.route(
+        chat, lambda route: route.fulfill(body=f"<a href='{site.url}{links[-1]}'>go</a>", content_type="text/html")
+    )
+    for room, title in ((GARDEN, "#garden"), (OFFICE, "#office")):
+        links.append(f"/manage/{await site.manage_token(room)}")
+        await page.goto(chat)
+        await page.get_by_role("link").click()
+        await page.get_by_role("button", name="Open the room's page").click()
+        await page.get_by_role("heading", name=title).wait_for()
+        await page.wait_for_url("**/room")
+    links.append(f"/p/{await site.portal_token()}")
+    await page.goto(chat)
+    await page.get_by_role("link").click()
+    await page.get_by_role("button", name="Get a code").click()
+    await page.locator(".code-box code").wait_for()
+    assert complaints == []
+    await context.close()
+
+
 async def test_a_large_map_opens_at_the_own_room(site: Site, chromium: Browser) -> None:
     """On a phone a map of 60 rooms scrolls inside its frame, and starts where the visitor's room is."""
     for number in range(58):

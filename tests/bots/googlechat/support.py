@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from bots.googlechat.adapter import GoogleChatAdapter
 from bots.googlechat.config import GoogleChatConfig
-from core.contract import Outbound
+from core.contract import Outbound, Services
 from core.model import AccountId, Author, RoomId, Text, room_id
 from core.store import Redis, StoreDown
 from tests.contract.harness import Site, services
@@ -83,6 +85,11 @@ class World:
         return found()
 
 
+def lent(store: Redis, url: str) -> Services:
+    """What a host lends, with the double's clock."""
+    return replace(services(store, ACCOUNT, url), now_ms=lambda: int(AT_S * 1000))
+
+
 @asynccontextmanager
 async def world(
     store: Redis, *, pubsub: bool = True, audience: str = "project", started: bool = True, **config: Any
@@ -99,7 +106,7 @@ async def world(
             **double.urls(),
             **config,
         }
-        adapter = GoogleChatAdapter(ACCOUNT, GoogleChatConfig(**given), services(store, ACCOUNT, site.url))
+        adapter = GoogleChatAdapter(ACCOUNT, GoogleChatConfig(**given), lent(store, site.url))
         site.add(adapter, events)
         await site.start()
         made = World(double, people, adapter, events)

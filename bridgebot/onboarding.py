@@ -1,0 +1,220 @@
+"""The portal's desk for accounts: the same questions, preparations and looks as on the command line, for people who
+are not the operator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+from msgspec import inspect
+from msgspec.structs import replace
+
+from bots import registry
+from bridgebot.commands import adding
+from bridgebot.commands.questions import Question, questions, read
+from bridgebot.fence import Fence, Typed, refuse_private
+from bridgebot.tending import Tending
+from core.accounts import AccountError
+from core.contract import Platform, Rejected, Retry
+from core.logs import Redactor
+from core.model import AccountId
+from core.owners import NoNameLeft, Owner
+from core.store import TRANSIENT, StoreDown
+from portal.desk import Field, Form, Kind, NotTaken
+from portal.sessions import Session
+
+if TYPE_CHECKING:
+    from bridgebot.roles import Node
+
+log = structlog.get_logger()
+
+PREPARE_S: Final = 20.0
+MOST_PER_PERSON: Final = 20
+_LINES: Final = re.compile(r"(?i)\b(json|pem|certificate|path|file)\b")
+_CONTENT: Final = ("{", "-----BEGIN")
+_ADDRESS: Final = re.compile(r"(?i)address|server|host|url|domain|\bsite\b")
+_ANOTHERS: Final = (
+    "This account is here already, and somebody else added it. Connect its rooms by typing the commands in them, or "
+    "ask the operator."
+)
+
+
+class Onboarding(Tending):
+    """Implements :class:`portal.desk.Desk`; looking after accounts is in Tending."""
+
+    def __init__(self, node: Node, fence: Fence) -> None:
+        super().__init__(node, fence)
+
+    def forms(self) -> Sequence[Form]:
+        """See Desk.forms. Platforms whose library is not installed are left out."""
+        found = []
+        for name in registry.names():
+            try:
+                platform = registry.platform(name)
+            except registry.UnknownPlatform:
+                continue
+            if asked := questions(platform.config):
+                found.append(Form(platform.id, platform.title, tuple(map(_field, asked))))
+        return sorted(found, key=lambda form: form.title.casefold())
+
+    async def add(self, platform: str, answers: Mapping[str, str], by: Session) -> AccountId:
+        """See Desk.add."""
+        found = registry.platform(platform)
+        config = _configuration(found, answers)
+        secrets = _secrets(found, answers)
+        for secret in filter(None, secrets):
+            self.node.on_secret(secret)
+        with _told_in_words(found, Redactor(secrets)):
+            if by.operator:
+                order = adding.Order(found, str(found.id), config)
+                return (await adding.added(self.node.accounts, order, self.node.settings.site_url))[0]
+            await refuse_private(_typed(found, answers))
+            await self._count(by)
+            return await self._add_for(by, found, config)
+
+    async def _add_for(self, by: Session, platform: Platform, config: Any) -> AccountId:
+        """Add it as an account of a person who is not the operator. Raises Rejected, Retry, AccountError, NotTaken."""
+        owner = Owner(by.person, by.name, by.room, platform.id)
+        reserved: list[AccountId] = []
+
+        async def prepare(given: Any, public_url: str) -> tuple[str, Any]:
+            name, prepared = await self._prepared(platform, given, public_url)
+            reserved.append(await self.owners.reserve(name or platform.id, owner))
+            return reserved[0], prepared
+
+        order = adding.Order(replace(platform, prepare=prepare), platform.id, config)
+        account_id, is_new = await adding.added(self.node.accounts, order, self.node.settings.site_url)
+        account = await self.node.accounts.get(account_id)
+        if account is None:
+            raise Retry(0, "it is gone again")
+        if not is_new:
+            there = await self.owners.of(account)
+            if there is None or there.person != by.person:
+                raise NotTaken({"": _ANOTHERS})
+        elif account_id not in reserved:
+            await self.node.accounts.remove(account_id)
+            raise Retry(0, "somebody was quicker with that name")
+        else:
+            await self.owners.confirm(account, owner)
+            log.info("an account was added in the portal", account=account_id, person=by.person)
+        return account_id
+
+    async def _prepared(self, platform: Platform, config: Any, public_url: str) -> tuple[str, Any]:
+        """As Platform.prepare, behind the fence."""
+        try:
+            name, prepared = await self.fence.run(lambda: _asked(platform, config, public_url), PREPARE_S)
+        except TimeoutError:
+            raise Retry(0, f"no answer in {PREPARE_S:.0f} s") from None
+        await refuse_private(_told(platform.config, prepared))
+        return name, prepared
+
+    async def _count(self, by: Session) -> None:
+        owners = await self.owners.of_all(await self.node.accounts.list())
+        own = [owner for owner in owners.values() if owner.person == by.person]
+        if len(own) >= MOST_PER_PERSON:
+            raise Rejected(f"You have {len(own)} accounts here, which is all that one person may. Remove one first.")
+
+
+@contextmanager
+def _told_in_words(platform: Platform, hide: Redactor) -> Iterator[None]:
+    """Whatever keeps an account from being added is a NotTaken."""
+    try:
+        yield
+    except (NotTaken, StoreDown, *TRANSIENT):
+        raise
+    except Rejected as error:
+        raise NotTaken({"": hide(f"{platform.title} does not take it: {error.reason}")}) from None
+    except Retry as error:
+        raise NotTaken(
+            {"": hide(f"{platform.title} does not answer: {adding.sentence(error)} Try again in a moment.")}
+        ) from None
+    except (AccountError, NoNameLeft) as error:
+        raise NotTaken({"": hide(str(error))}) from None
+    except Exception:  # the visitor may try another account, and the operator reads what it was
+        log.exception("an account could not be prepared", platform=platform.id)
+        told = "Something went wrong while asking the service. Tell the operator, who finds it in the log."
+        raise NotTaken({"": told}) from None
+
+
+async def _asked(platform: Platform, config: Any, public_url: str) -> tuple[str, Any]:
+    return await platform.prepare(config, public_url)
+
+
+def _configuration(platform: Platform, answers: Mapping[str, str]) -> Any:
+    """The configuration that the answers make. Raises NotTaken."""
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for question in questions(platform.config):
+        text = answers.get(question.name, "").strip()
+        if text:
+            try:
+                values[question.name] = _value(question, text)
+            except ValueError as error:
+                problems[question.name] = str(error)
+        elif question.needed:
+            problems[question.name] = f"{question.title} is needed."
+    if problems:
+        raise NotTaken(problems)
+    try:
+        return msgspec.convert(values, platform.config)
+    except msgspec.ValidationError as error:
+        raise NotTaken({"": Redactor(_secrets(platform, answers))(str(error))}) from None
+
+
+def _value(question: Question, text: str) -> Any:
+    # A platform may read a path as the file's content, for the operator. Nobody else may name files of this machine.
+    if _kind(question) == "lines" and not text.startswith(_CONTENT):
+        raise ValueError(f"{question.title}: paste what is in the file, from its first to its last line.")
+    if "\0" in text:
+        raise ValueError(f"{question.title} cannot be that. Type or copy it again.")
+    return read(question, text, files=False)
+
+
+def _secrets(platform: Platform, answers: Mapping[str, str]) -> list[str]:
+    return [answers.get(question.name, "").strip() for question in questions(platform.config) if question.secret]
+
+
+def _field(question: Question) -> Field:
+    kind = _kind(question)
+    choices: tuple[str, ...] = ()
+    if isinstance(question.kind, inspect.LiteralType):
+        choices = tuple(str(value) for value in question.kind.values)
+    return Field(question.name, question.title, question.hint, kind, question.needed, choices)
+
+
+def _kind(question: Question) -> Kind:
+    if question.secret:
+        return "lines" if _LINES.search(f"{question.title} {question.hint}") else "secret"
+    kinds: dict[type, Kind] = {
+        inspect.BoolType: "yes_no",
+        inspect.LiteralType: "choice",
+        inspect.IntType: "number",
+        inspect.FloatType: "number",
+    }
+    return kinds.get(type(question.kind), "text")
+
+
+def _typed(platform: Platform, answers: Mapping[str, str]) -> list[Typed]:
+    return [
+        Typed(question.title, answers.get(question.name, "").strip(), question.secret, _is_address(question))
+        for question in questions(platform.config)
+    ]
+
+
+def _is_address(question: Question) -> bool:
+    return bool(_ADDRESS.search(f"{question.name} {question.title} {question.hint}"))
+
+
+def _told(config_type: type[msgspec.Struct], prepared: Any) -> list[Typed]:
+    """What the service's own word has put into the configuration, and what was typed: addresses in it count again."""
+    changed = [
+        (field.name, getattr(prepared, field.name))
+        for field in msgspec.structs.fields(config_type)
+        if getattr(prepared, field.name) != field.default
+    ]
+    return [Typed(name, value, is_secret=True) for name, value in changed if isinstance(value, str)]

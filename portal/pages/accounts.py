@@ -1,0 +1,159 @@
+"""Accounts that people add: the list of one's own, and the form of a platform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from portal.came_from import remember, targets
+from portal.desk import AccountView, Desk, Form, NotTaken
+from portal.errors import Oops
+from portal.forms import DEPS, read_form
+from portal.limits import allow
+from portal.pages.portal_link import opened
+from portal.render import page
+from portal.sessions import Session, known, put_flash, take_flash, visitor
+
+_MOST_BY_PERSON = 10
+_MOST_BY_ADDRESS = 30
+_MOST_BY_ALL = 300
+_MOST_BY_OPERATOR = 60
+_MOST_CHARS = 20_000
+
+
+def the_desk(request: web.Request) -> Desk:
+    """The desk of this installation. Raises HTTPNotFound when its portal has no accounts."""
+    desk = request.app[DEPS].desk
+    if desk is None:
+        raise web.HTTPNotFound
+    return desk
+
+
+def is_theirs(account: AccountView, session: Session) -> bool:
+    """May this visitor see and change this account?"""
+    return session.operator or bool(account.owner and account.owner == session.person)
+
+
+def may_add(request: web.Request, session: Session) -> bool:
+    """May this visitor add accounts?"""
+    return session.operator or request.app[DEPS].settings.add_accounts == "members"
+
+
+def _must_be_allowed(request: web.Request, session: Session) -> None:
+    if not may_add(request, session):
+        raise Oops(403, "The operator adds accounts here", "Ask whoever runs this bridge to add your team's account.")
+
+
+async def list_page(request: web.Request) -> web.Response:
+    """``GET /accounts``: the visitor's accounts, and where more can be added."""
+    desk = the_desk(request)
+    session = await visitor(request)
+    context = {
+        "accounts": [account for account in await desk.accounts() if is_theirs(account, session)],
+        "forms": desk.forms() if may_add(request, session) else (),
+        "session": session,
+        "targets": await targets(request, session),
+        "flash": await take_flash(request),
+    }
+    return page(request, "accounts.html", context)
+
+
+# --- from a portal
+
+
+async def from_portal(request: web.Request) -> web.Response:
+    """``GET /p/<token>/account``: on to the accounts, or how to sign in first. Changes nothing."""
+    the_desk(request)
+    _, room = await opened(request)
+    session = await known(request)
+    if session:
+        _must_be_allowed(request, session)
+    path = f"/p/{request.match_info['token']}"
+    return page(request, "from_portal.html", {"room": room, "path": path, "session": session})
+
+
+async def come_from_portal(request: web.Request) -> web.Response:
+    """``POST /p/<token>/account``: what is chosen next is connected with this portal's room."""
+    await read_form(request)
+    the_desk(request)
+    await opened(request)
+    _must_be_allowed(request, await visitor(request))
+    response = web.Response(status=303, headers={"Location": "/accounts"})
+    remember(request, response, request.match_info["token"])
+    return response
+
+
+# --- adding
+
+
+def _form(request: web.Request) -> Form:
+    wanted = request.match_info["platform"]
+    for form in the_desk(request).forms():
+        if form.platform == wanted:
+            return form
+    raise Oops(404, "No account can be added there", "Choose a service from the list on your accounts' page.")
+
+
+async def form_page(request: web.Request) -> web.Response:
+    """``GET /add/<platform>``: the form, empty."""
+    _must_be_allowed(request, await visitor(request))
+    return _show(request, _form(request))
+
+
+def _show(
+    request: web.Request, form: Form, typed: Mapping[str, str] | None = None, problems: Mapping[str, str] | None = None
+) -> web.Response:
+    """The form with what was typed. A secret is never sent back."""
+    kept = {} if typed is None else {one.name: typed.get(one.name, "") for one in form.fields if not one.is_secret}
+    first = next((one.name for one in form.fields if one.name in (problems or {})), "")
+    context: dict[str, Any] = {
+        "form": form,
+        "values": kept,
+        "problems": problems or {},
+        "first": first,
+        "again": typed is not None and any(one.is_secret and typed.get(one.name) for one in form.fields),
+    }
+    return page(request, "add_account.html", context, status=422 if problems else 200)
+
+
+async def add(request: web.Request) -> web.Response:
+    """``POST /add/<platform>``: the service is asked at once; then on to the account, or back to the form."""
+    fields = await read_form(request)
+    session = await visitor(request)
+    _must_be_allowed(request, session)
+    form = _form(request)
+    desk = the_desk(request)
+    typed = {one.name: fields.get(one.name, "") for one in form.fields}
+    _must_be_short(form, typed)
+    await _count(request, session)
+    try:
+        account_id = await desk.add(form.platform, typed, session)
+    except NotTaken as error:
+        return _show(request, form, typed, error.problems)
+    account = await desk.account(account_id)
+    if account is None or not is_theirs(account, session):
+        _gone()
+    await desk.look(account)
+    await put_flash(request, f"{form.title} takes it: {account.id} is here.")
+    raise web.HTTPSeeOther(f"/account/{account.id}")
+
+
+def _gone() -> NoReturn:
+    raise Oops(404, "There is no such account", "Look at the list of your accounts.")
+
+
+def _must_be_short(form: Form, typed: Mapping[str, str]) -> None:
+    if any(len(text) > _MOST_CHARS for text in typed.values()):
+        raise Oops(413, "That is too long", f"No answer about {form.title} has so many characters. Copy it again.")
+
+
+async def _count(request: web.Request, session: Session) -> None:
+    """Whoever may try many passwords finds one: so there are few tries, by person, by address and in all."""
+    if session.operator:
+        await allow(request, "prepare", _MOST_BY_OPERATOR, "the operator")
+        return
+    await allow(request, "prepare", _MOST_BY_PERSON, session.person)
+    await allow(request, "prepare", _MOST_BY_ADDRESS)
+    await allow(request, "prepare", _MOST_BY_ALL, "all")
