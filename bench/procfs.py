@@ -13,6 +13,8 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SAMPLE_EVERY_S = 0.05
 QUIET_S = 0.5
+KIB = 1024
+NS_PER_S = 1_000_000_000
 
 
 class Restless(RuntimeError):
@@ -41,8 +43,19 @@ def stat(pid: int) -> Stat | None:
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()  # from the third field of the manual on
-    cpu_ticks = sum(int(field) for field in fields[11:15])
-    return Stat(cpu_ticks * TICK_S, int(fields[21]) * PAGE_BYTES, int(fields[19]))
+    cpu_s = sum(int(field) for field in fields[11:15]) * TICK_S
+    return Stat(max(cpu_s, _threads_s(pid)), int(fields[21]) * PAGE_BYTES, int(fields[19]))
+
+
+def _threads_s(pid: int) -> float:
+    """The CPU time of the threads there are, in finer steps than ticks; 0.0 where the kernel does not tell."""
+    sum_ns = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            sum_ns += int(path.read_text().split()[0])
+        except (OSError, IndexError):
+            continue  # the thread ended meanwhile
+    return sum_ns / NS_PER_S
 
 
 def same_process(pid: int, before: Stat) -> bool:
@@ -79,6 +92,28 @@ def machine_busy_s() -> float:
     """CPU time that all processes of the machine have used since it was started."""
     user, nice, system, _, _, irq, softirq = (int(word) for word in Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + irq + softirq) * TICK_S
+
+
+def forget_peaks(roots: Iterable[int]) -> None:
+    """From now on, the kernel counts the largest memory of these processes and their descendants anew."""
+    for pid in family(roots):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(roots: Iterable[int]) -> int:
+    """The largest memory that each of these processes and their descendants ever had, added up; nothing is missed."""
+    sum_bytes = 0
+    for pid in family(roots):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                sum_bytes += int(line.split()[1]) * KIB
+    return sum_bytes
+
+
+def named(roots: Iterable[int], part: str) -> Usage:
+    """What those of them use whose command has ``part`` in its name: ``server`` is the store."""
+    found = [s for pid, s in family(roots).items() if part in Path(f"/proc/{pid}/comm").read_text()]
+    return Usage(sum(s.cpu_s for s in found), sum(s.rss_bytes for s in found))
 
 
 async def quiet(roots: Callable[[], list[int]], share: float = 0.15, within_s: float = 120.0) -> None:

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 from bench.children import Child, ChildEnded, free_port
+from core.embedded import server_binaries
 
 START_TIMEOUT_S = 15.0
 
@@ -101,12 +102,12 @@ class Ircd:
 
 
 class RedisServer:
-    """A Redis (or Valkey) server with an append-only file, as a site with several processes would run it."""
+    """A Valkey (or Redis) server with an append-only file, as a site with several processes would run it."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self._folder = folder
-        program = shutil.which("valkey-server") or binary("redis-server")
+        program = next(iter(server_binaries()), "") or binary("redis-server")
         options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(folder), "save": "", "appendonly": "yes"}
         options |= {"appendfsync": "everysec", "maxmemory-policy": "noeviction"}
         argv = [program, *(word for name, value in options.items() for word in (f"--{name}", value))]

@@ -72,6 +72,11 @@ class Tally:
         return self.expected - self.delivered
 
     @property
+    def faults(self) -> int:
+        """Lost, twice and out of order together."""
+        return self.lost + self.twice + self.out_of_order
+
+    @property
     def span_s(self) -> float:
         """From the first line said to the last one delivered."""
         return (self.last_ns - self.began_ns) / NS_PER_S
@@ -97,21 +102,25 @@ class Tally:
         """Count a chunk of whole lines."""
         for found in self._find(chunk):
             channel, number, sent_ns = found.groups()
-            copy, index = self._copies.get(channel), int(number)
-            if copy is None or index >= self.count or index % self._tubes != copy.tube:
-                self.stray += 1
-            elif copy.seen[index]:
-                self.twice += 1
+            self.note(channel, int(number), int(sent_ns), now_ns)
+
+    def note(self, channel: bytes, index: int, sent_ns: int, now_ns: int) -> None:
+        """Count line ``index`` in one channel."""
+        copy = self._copies.get(channel)
+        if copy is None or index >= self.count or index % self._tubes != copy.tube:
+            self.stray += 1
+        elif copy.seen[index]:
+            self.twice += 1
+        else:
+            copy.seen[index] = 1
+            if index < copy.highest:
+                self.out_of_order += 1
             else:
-                copy.seen[index] = 1
-                if index < copy.highest:
-                    self.out_of_order += 1
-                else:
-                    copy.highest = index
-                self.delivered += 1
-                self.latency_ns.append(now_ns - int(sent_ns))
-                self.arrivals_ns.append(now_ns)
-                self.last_ns = now_ns
+                copy.highest = index
+            self.delivered += 1
+            self.latency_ns.append(now_ns - sent_ns)
+            self.arrivals_ns.append(now_ns)
+            self.last_ns = now_ns
         if self.delivered >= self._goal:
             self._goal_reached.set()
 
@@ -155,6 +164,11 @@ class Tally:
     def latency_ms(self, share: float) -> float:
         """A percentile of the latency."""
         return percentile(self.latency_ns, share) / NS_PER_MS
+
+    def latency_between_ms(self, share: float, from_ns: int, to_ns: int) -> float:
+        """A percentile of the latency of what was said between two moments."""
+        said = zip(self.arrivals_ns, self.latency_ns, strict=True)
+        return percentile([took for at, took in said if from_ns <= at - took <= to_ns], share) / NS_PER_MS
 
     def late_ms(self, share: float) -> float:
         """A percentile of the harness's own lateness."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.bridge import Bridge, Ends, running, until_relayed
 from bench.client import Client
-from bench.load import Mouth
+from bench.load import IrcMouth, Mouth
 from bench.servers import Ircd
 from bench.tally import Tally, Tube
 
@@ -21,11 +21,11 @@ PING_EVERY_S = 0.002
 class World:
     """Three servers that know nothing of one another. ``quick``: a tenth of the load, to see that all works."""
 
-    def __init__(self, folder: Path, product: str, rng: random.Random, *, quick: bool, repeats: int) -> None:
+    def __init__(self, folder: Path, product: str, seed: int, *, quick: bool, repeats: int) -> None:
         self.folder = folder
         self.product = product
         """How bridgebot is started."""
-        self.rng = rng
+        self.rng = random.Random(seed)
         self.quick = quick
         self.repeats = repeats
         """How often a short measurement is made; its median counts."""
@@ -50,7 +50,7 @@ class World:
         """A new count of lines through these ends, and what says them."""
         tally = Tally(self.unique("t"), ends.tubes, count)
         ends.watcher.listeners[:] = [tally.take]
-        return tally, Mouth(ends.speaker, ends.said_to)
+        return tally, IrcMouth(ends.speaker, ends.said_to)
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
@@ -103,13 +103,12 @@ async def _ping(clients: Sequence[Client]) -> None:
 
 
 @asynccontextmanager
-async def world(folder: Path, product: str, seed: int, *, quick: bool, repeats: int) -> AsyncIterator[World]:
-    """A world whose servers run; they are stopped at the end, whatever happens."""
-    made = World(folder, product, random.Random(seed), quick=quick, repeats=repeats)
+async def world(made: World, *, irc: bool) -> AsyncIterator[World]:
+    """A world whose servers run, if any case needs them; they are stopped at the end, whatever happens."""
     async with AsyncExitStack() as stack:
-        for server in made.servers:
+        for server in made.servers if irc else ():
             stack.push_async_callback(server.stop)
             await server.start()
-        for pinger in made.pingers:
+        for pinger in made.pingers if irc else ():
             await stack.enter_async_context(pinger)
         yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from bench import load
 from bench.bridge import Bridge, Ends, running
 from bench.cases.case import Case, rest
 from bench.report import Figures, Row
@@ -19,7 +20,7 @@ IDLE_S = 30.0
 async def _neighbour(world: World, pair: Ends, until: asyncio.Task[None] | None = None) -> Tally:
     """A stream in the other pair: ten seconds of it, or for as long as something else goes on."""
     tally, mouth = world.tally(pair, NEIGHBOUR_MOST if until else world.scaled(NEIGHBOUR_COUNT))
-    talking = asyncio.create_task(mouth.steady(tally, NEIGHBOUR_RATE))
+    talking = asyncio.create_task(load.steady(mouth, tally, NEIGHBOUR_RATE))
     await asyncio.wait([talking, until] if until else [talking], return_when=asyncio.FIRST_COMPLETED)
     talking.cancel()
     await asyncio.gather(talking, return_exceptions=True)
@@ -36,7 +37,7 @@ async def _phases(world: World, bridge: Bridge, stuck: Ends, well: Ends) -> Figu
     try:
         tally, mouth = world.tally(stuck, world.scaled(COUNT))
         async with world.awake():
-            await mouth.burst(tally)
+            await load.burst(mouth, tally)
             await rest(bridge)
         waiting = await _neighbour(world, well)
     finally:
@@ -80,4 +81,5 @@ CASE = Case(
     ),
     measure,
     limit_s=600.0,
+    in_quick=False,
 )

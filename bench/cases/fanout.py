@@ -41,4 +41,5 @@ CASE = Case(
     measure,
     floor,
     short=True,
+    in_quick=False,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench import load
 from bench.cases.case import ONE_TUBE, Case, rest
 from bench.load import Mouth
 from bench.report import Figures, Row
@@ -29,7 +30,7 @@ async def _in_a_burst(world: World, make: MakeBridge) -> Figures:
 
 
 async def _say_until_half_is_there(tally: Tally, mouth: Mouth) -> int:
-    await mouth.burst(tally)
+    await load.burst(mouth, tally)
     await tally.reached(tally.count // 2)
     return tally.sent
 
@@ -40,7 +41,7 @@ async def _while_waiting(world: World, make: MakeBridge) -> Figures:
         await two.kill()
         try:
             tally, mouth = world.tally(ends, world.scaled(COUNT))
-            await mouth.burst(tally)
+            await load.burst(mouth, tally)
             await rest(bridge)
             await bridge.kill()
             await bridge.start()
@@ -74,4 +75,5 @@ CASE = Case(
     ),
     measure,
     short=True,
+    in_quick=False,
 )

@@ -58,4 +58,5 @@ CASE = Case(
     measure,
     floor,
     short=True,
+    in_quick=False,
 )

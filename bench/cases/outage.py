@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter_ns
 
+from bench import load
 from bench.cases.case import ONE_TUBE, Case, pause, rest
 from bench.report import Figures, Row
 from bench.tally import NS_PER_S
@@ -21,7 +22,7 @@ async def measure(world: World, make: MakeBridge) -> Figures:
     async with world.bridged(make, ONE_TUBE) as (bridge, ends), world.awake():
         await rest(bridge)
         tally, mouth = world.tally(ends, int(RATE * (BEFORE_S + DOWN_S + AFTER_S) / (5 if world.quick else 1)))
-        talking = asyncio.create_task(mouth.steady(tally, RATE))
+        talking = asyncio.create_task(load.steady(mouth, tally, RATE))
         await pause(world, BEFORE_S)
         await two.kill()
         try:
@@ -49,4 +50,5 @@ CASE = Case(
         Row("outage.silence", "… silence after it is back", "s", 3.0),
     ),
     measure,
+    in_quick=False,
 )

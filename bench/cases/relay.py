@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter_ns
 
+from bench import load
 from bench.apart import Apart
 from bench.bridge import running
 from bench.cases.case import ONE_TUBE, Case, rest
@@ -23,7 +24,7 @@ async def measure(world: World, make: MakeBridge) -> Figures:
     async with world.ends(ONE_TUBE) as ends, running(apart, ends), world.awake():
         await rest(apart)
         tally, mouth = world.tally(ends, world.scaled(COUNT))
-        await mouth.burst(tally)
+        await load.burst(mouth, tally)
         await tally.reached(tally.count // 4)
         await apart.kill()
         killed_ns = perf_counter_ns()
@@ -47,4 +48,5 @@ CASE = Case(
     ),
     measure,
     ours_only=True,
+    in_quick=False,
 )

@@ -6,6 +6,7 @@ import asyncio
 from statistics import median
 from time import perf_counter_ns
 
+from bench import load
 from bench.bridge import Bridge, Ends
 from bench.cases.case import ONE_TUBE, Case
 from bench.client import Client
@@ -21,7 +22,7 @@ LONGEST_S = 60
 async def _once(world: World, bridge: Bridge, ends: Ends) -> float:
     await bridge.stop()
     tally, mouth = world.tally(ends, LINES_PER_S * LONGEST_S)
-    talking = asyncio.create_task(mouth.steady(tally, LINES_PER_S))
+    talking = asyncio.create_task(load.steady(mouth, tally, LINES_PER_S))
     try:
         spawned_ns = perf_counter_ns()
         await bridge.start()
@@ -62,4 +63,5 @@ CASE = Case(
     ),
     measure,
     floor,
+    in_quick=False,
 )

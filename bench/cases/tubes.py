@@ -73,4 +73,5 @@ CASE = Case(
     measure,
     floor,
     limit_s=600.0,
+    in_quick=False,
 )
