@@ -106,6 +106,8 @@ async def party(
                 account("lo"),
                 platforms={scene.platform.id: scene.platform for scene in scenes.values()},
                 public_url=site.url,
+                # What is folded depends on how fast this machine is; tests/core/test_folding.py is about that.
+                settings={"fold_from": 0},
                 before=serve,
             )
         )

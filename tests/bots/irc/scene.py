@@ -60,7 +60,8 @@ class IrcScene:
     def __init__(self, port: int) -> None:
         number = next(_numbers)
         self._channel = f"#garden{number}"
-        self._nick = "relay"
+        # Of one length: how long a line may be depends on it.
+        self._nick = f"relay{number:04}"
         self._port = port
         self.config = config(port, nick=self._nick, channels=(self._channel,))
         self.people: dict[str, HermeticIrcClient] = {}
@@ -119,7 +120,8 @@ class IrcScene:
             native, answers = tags.get("msgid", ""), tags.get("+draft/reply", "")
             if command == "PRIVMSG":
                 plain, entities = shown(said)
-                author = source[1:].partition("!")[0]
+                nick = source[1:].partition("!")[0]
+                author = "relay" if nick == self._nick else nick
                 found[native or secrets.token_hex(4)] = Line(author, plain, native, entities, answers)
             elif emoji := tags.get("+draft/react"):
                 reactions.setdefault(answers, set()).add(emoji)
