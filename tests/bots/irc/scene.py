@@ -59,7 +59,7 @@ class IrcScene:
 
     def __init__(self, port: int) -> None:
         number = next(_numbers)
-        self._channel = f"#garden{number}"
+        self._channel = f"#garden{number:04}"
         # Of one length: how long a line may be depends on it.
         self._nick = f"relay{number:04}"
         self._port = port
