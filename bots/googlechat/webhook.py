@@ -20,6 +20,7 @@ from core.command_language import looks_like_command
 from core.contract import AdapterError, Emit
 from core.model import PlatformEvent
 from core.store import TRANSIENT, StoreDown
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ class Webhook:
             return web.Response(status=503)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return web.Response(status=415)
-        body = await _limited(request)
+        body = await whole_body(request, MAX_BODY_BYTES)
         if body is None:
             return web.Response(status=413)
         try:
@@ -156,14 +157,3 @@ class Webhook:
         if not is_command and await self._memory.hears_all(space.id):
             return []
         return [said]
-
-
-async def _limited(request: web.Request) -> bytes | None:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.content.iter_chunked(65_536):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)

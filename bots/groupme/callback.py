@@ -17,6 +17,7 @@ from bots.groupme.receive import is_system
 from core.command_language import looks_like_command
 from core.contract import AdapterError, Emit
 from core.store import TRANSIENT, StoreDown
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BODY_BYTES = 128 * 1024
-BODY_S = 10.0
 
 
 class Hearer(Protocol):
@@ -71,7 +71,7 @@ class Callbacks:
             return web.Response(status=404)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return web.Response(status=415)
-        body = await _body(request)
+        body = await whole_body(request, BODY_BYTES)
         if body is None:
             return web.Response(status=413)
         try:
@@ -101,19 +101,3 @@ class Callbacks:
 
     def _has_consequences(self, message: Message) -> bool:
         return is_system(message) or looks_like_command(message.text or "", self._prefix)
-
-
-async def _body(request: web.Request) -> bytes | None:
-    """The body, or None for one that is too large or too slow."""
-    if (request.content_length or 0) > BODY_BYTES:
-        return None
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.content.iter_chunked(16_384):
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    return None
-    except TimeoutError:
-        return None
-    return bytes(body)

@@ -17,6 +17,7 @@ from bots.matrix.intake import Intake
 from bots.matrix.receive import told
 from core.contract import AdapterError, Emit, Route
 from core.store import StoreDown
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -64,7 +65,7 @@ class Push:
         """PUT …/transactions/{txnId}: some events. 200 when they are durable; at anything else they come again."""
         if not self._is_homeserver(request):
             return _answer(401, "M_FORBIDDEN", "this is not the hs_token of the registration file")
-        raw = await _body(request)
+        raw = await whole_body(request, MOST_BYTES)
         if raw is None:
             return _answer(413, "M_TOO_LARGE", f"more than {MOST_BYTES} bytes")
         try:
@@ -142,16 +143,6 @@ class Push:
                 if len(whole) > AVATAR_BYTES:
                     raise Rejected("the picture is too large")
             return bytes(whole), response.content_type
-
-
-async def _body(request: web.Request) -> bytes | None:
-    """The body as it was sent; None where it is too large. (Larger than what forms may have.)"""
-    whole = bytearray()
-    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
-        whole += chunk
-        if len(whole) > MOST_BYTES:
-            return None
-    return bytes(whole)
 
 
 def _answer(status: int, errcode: str = "", error: str = "") -> web.Response:

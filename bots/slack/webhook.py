@@ -24,6 +24,7 @@ from bots.slack.intake import Intake
 from bots.slack.receive import at_us
 from core.contract import AdapterError, Emit, Route, Services
 from core.store import StoreDown
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ class Webhook:
     async def _checked(self, request: web.Request, take: Callable[[bytes], Any]) -> web.Response:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return web.Response(status=415)
-        body = await _read(request)
+        body = await whole_body(request, MAX_BODY_BYTES)
         if body is None:
             return web.Response(status=413)
         timestamp, given = (
@@ -186,15 +187,3 @@ class Webhook:
             self._emit(event)
         await self._emit.accepted()
         return web.json_response({"response_type": "ephemeral", "text": words}) if words else web.Response()
-
-
-async def _read(request: web.Request) -> bytes | None:
-    """The body; None where it is too large."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)

@@ -19,6 +19,7 @@ from bots.teams.verify import KeyRing, NoKeys, NotThem, check_body, claims_of
 from core.contract import Emit, Services
 from core.model import AccountId, BotAdded, BotRemoved, PlatformEvent, native_room
 from core.store import StoreDown
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -78,7 +79,7 @@ class Intake:
             return web.Response(status=503)
         if request.headers.get("Content-Encoding", "identity") != "identity":
             return web.Response(status=415)
-        raw = await _body(request)
+        raw = await whole_body(request, MAX_BODY_BYTES)
         if raw is None:
             return web.Response(status=413)
         try:
@@ -192,15 +193,3 @@ class Intake:
 def _matters(activity: Activity) -> bool:
     """Is the room's name needed for what an activity tells?"""
     return activity.type == "message" or bool(activity.members_added) or (activity.action or "").startswith("add")
-
-
-async def _body(request: web.Request) -> bytes | None:
-    """The body as it came; None where it is too long."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        return None
-    raw = bytearray()
-    async for chunk in request.content.iter_any():
-        raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            return None
-    return bytes(raw)

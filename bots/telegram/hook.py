@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from bots.telegram.config import TelegramConfig
 from bots.telegram.sources import stream_key, update_id
 from core.contract import Route, Services
+from core.webhooks import whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Hook:
             return web.Response(status=401)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return web.Response(status=415)
-        body = await _read(request)
+        body = await whole_body(request, BODY_MAX_BYTES)
         if body is None:
             return web.Response(status=413)
         try:
@@ -70,18 +71,6 @@ class Hook:
         except (RedisError, OSError, TimeoutError):
             return False
         return True
-
-
-async def _read(request: web.Request) -> bytes | None:
-    """The body; None where it is too large."""
-    if (request.content_length or 0) > BODY_MAX_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_MAX_BYTES:
-            return None
-    return bytes(body)
 
 
 def _same(given: str, secret: str) -> bool:
