@@ -12,8 +12,8 @@ import secrets
 import time
 import zlib
 from bisect import insort
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from core import keys
 from core.journal import Journals
 from core.model import Event, MessageNew, RoomId, Typing, account_of
 from core.scripts import Script
+from core.shortcut import Arrival, Plan, Shortcut
 from core.store import TRANSIENT, StoreDown, insist
 from core.wire import Incoming, encode
 
@@ -39,6 +40,9 @@ MOVING_RETRY_S = 0.02
 DOWN_RETRY_S = 0.5
 MOVE_IS_NEW_S = 600.0
 """So long the shard that a room moved away from is asked first: it knows what was taken in there."""
+
+RECENT_MAX = 5_000
+"""Dedup keys of this process's newest events: what has one of them is certainly a redelivery."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -188,6 +192,9 @@ class Ingest:
         self._batches = 0
         self._run = secrets.token_hex(6)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.shortcuts: dict[int, Shortcut] = {}
+        """Shard of this process → its short cut."""
+        self._recent: OrderedDict[str, None] = OrderedDict()
         self.on_accepted: Callable[[str, int], None] | None = None
         """``on_accepted(account, count)``: counts for the metrics."""
         self.down = ""
@@ -339,12 +346,14 @@ class Ingest:
     # --- into the store
 
     async def _take_in(self, shard: int, items: list[Item]) -> None:
-        """One script call; repeated as it is until the store has answered."""
+        """One script call, or two if the short cut turns out to be closed."""
+        plan = self._plan(shard, items)
+        if plan is not None and await self._take_through(*plan, items):
+            return
         tag = keys.shard_tag(shard)
-        self._batches += 1
         args: list[Any] = [
             self._journals.process,
-            f"{self._run}.{self._batches}",
+            self._next_batch(),
             self._settings.dedup_ttl_s,
             keys.dedup(tag),
             keys.wake_channel(""),
@@ -359,9 +368,17 @@ class Ingest:
             keys.lease(tag),
             keys.batch(tag, self._journals.process),
         ]
+        self._sort_out(tag, items, await self._until_answered(self._script, names, args))
+
+    def _next_batch(self) -> str:
+        self._batches += 1
+        return f"{self._run}.{self._batches}"
+
+    async def _until_answered(self, attempt: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """The same again and again, until the store has answered. Whoever waits is told that it does not."""
         while True:
             try:
-                result = await self._script(names, args)
+                result = await attempt(*args)
                 break
             except (*TRANSIENT, StoreDown, ResponseError) as error:
                 self._fail_waiters(error)
@@ -369,11 +386,50 @@ class Ingest:
         if self.down:
             log.info("store takes events again")
             self.down = ""
-        self._sort_out(tag, items, result)
+        return result
+
+    # --- the short cut
+
+    def _plan(self, shard: int, items: list[Item]) -> tuple[Shortcut, Plan] | None:
+        shortcut = self.shortcuts.get(shard)
+        if shortcut is None or not shortcut.open or any(item.detour for item in items):
+            return None
+        # What is said once must not count twice against its author, so a redelivery is not routed for a plan.
+        known = [item.dedup for item in items if item.dedup]
+        if len(set(known)) < len(known) or any(dedup in self._recent for dedup in known):
+            return None
+        try:
+            plan = shortcut.plan([Arrival(item.event, item.dedup) for item in items])
+        except Exception:  # the shard finds it on the long way, and sets it aside
+            log.debug("an event cannot be routed", exc_info=True)
+            return None
+        return plan and (shortcut, plan)
+
+    async def _take_through(self, shortcut: Shortcut, plan: Plan, items: list[Item]) -> bool:
+        settings, process = self._settings, self._journals.process
+        ids = await self._until_answered(shortcut.take, plan, process, self._next_batch(), settings.dedup_ttl_s)
+        if ids is None:
+            return False
+        self._count([item for item, entry in zip(items, ids, strict=True) if entry])
+        return True
+
+    def _count(self, taken: Sequence[Item]) -> None:
+        """These were taken in, and are durable."""
+        recent = self._recent
+        for item in taken:
+            if item.dedup:
+                recent[item.dedup] = None
+        while len(recent) > RECENT_MAX:
+            recent.popitem(last=False)
+        if self.on_accepted and taken:
+            for account, count in Counter(account_of(item.event.room) for item in taken).items():
+                self.on_accepted(account, count)
+
+    # --- the long way
 
     def _sort_out(self, tag: str, items: list[Item], result: list[Any]) -> None:
         """Hand over what was taken in; send the rest where the script says."""
-        taken = []
+        taken: list[tuple[int, Item]] = []
         elsewhere: dict[RoomId, tuple[bytes, list[Item]]] = {}
         for item, entry in zip(items, result[1:], strict=True):
             if isinstance(entry, bytes):
@@ -381,17 +437,15 @@ class Ingest:
                 item.gate.late.add(item.index)
                 continue
             if entry:
-                taken.append((entry, item.event))
+                taken.append((entry, item))
             if item.gate.late:
                 item.gate.late.discard(item.index)
             if item.detour and item.detour.holding:
                 self._release(item.detour.holding)
         if taken:
-            if self.on_accepted:
-                for account, count in Counter(account_of(event.room) for _, event in taken).items():
-                    self.on_accepted(account, count)
+            self._count([item for _, item in taken])
             if tail := self._journals.tail(tag):
-                tail.offer(result[0], taken)
+                tail.offer(result[0], [(entry, item.event) for entry, item in taken])
         for room, (where, waiting) in elsewhere.items():
             self._send_on(room, where, waiting)
 

@@ -87,6 +87,12 @@ class Tail(Generic[Record]):
             self._behind = True
         self._wake.set()
 
+    def passed(self, before: int, newest: int) -> None:
+        """The numbers after ``before`` up to ``newest`` were used up by entries that need not be read."""
+        self.newest = max(self.newest, newest)
+        if before == self._end and not self._reading and not self._behind:
+            self._end = newest
+
     def poke(self, newest: int = 0) -> None:
         """Somebody else appended, or may have."""
         self.newest = max(self.newest, newest)
@@ -259,8 +265,7 @@ class Journals:
         Ordinals grow within a source. Tries until the store has answered. Raises LeaseLost when the source
         changed hands.
         """
-        tail = self._tails.get(tag)
-        owner = tail if tail and not tail.lost else None
+        owner = self.own(tag)
         args: list[Any] = [
             self.process,
             source,
@@ -271,16 +276,28 @@ class Journals:
         ]
         for ordinal, encoded, _ in records:
             args += (ordinal, encoded)
-        names = [
-            keys.stream(tag), keys.seq(tag), keys.sources(tag), keys.lease(tag), keys.epoch(tag), keys.under_way(tag),
-        ]  # fmt: skip
-        result = await insist(self._append, names, args)
+        result = await insist(self._append, keys.appended_to(tag), args)
         if result == -1:
             raise LeaseLost(source)
-        if tail:
-            if tail is owner:
-                tail.marked = max(tail.marked, *result[1:])
-            new = [(entry, record[2]) for entry, record in zip(result[1:], records, strict=True) if entry]
-            tail.offer(result[0], new)
-            if len(new) < len(records):
-                tail.poke()
+        self.hand_over(tag, owner, result, records)
+
+    def own(self, tag: str) -> Tail[Any] | None:
+        """The tail of a journal that is certainly not somebody else's yet."""
+        tail = self._tails.get(tag)
+        return tail if tail and not tail.lost else None
+
+    def hand_over(
+        self, tag: str, owner: Tail[Any] | None, result: Sequence[int], records: Sequence[tuple[int, bytes, Any]]
+    ) -> None:
+        """Give records that were appended to the journal's reader, if that is in this process. ``owner``: its tail when
+        they were; ``result``: the id before the first of them, and the id of each, or 0.
+        """
+        tail = self._tails.get(tag)
+        if tail is None:
+            return
+        if tail is owner:
+            tail.marked = max(tail.marked, *result[1:])
+        new = [(entry, record[2]) for entry, record in zip(result[1:], records, strict=True) if entry]
+        tail.offer(result[0], new)
+        if len(new) < len(records):
+            tail.poke()

@@ -58,6 +58,11 @@ def sources(tag: str) -> str:
     return tag + "from"
 
 
+def appended_to(tag: str) -> list[str]:
+    """All that an append to a journal touches, in the order of the scripts."""
+    return [tag + name for name in ("log", "seq", "from", "lease", "epoch", "under_way")]
+
+
 def batch(tag: str, process: str) -> str:
     """String with a life: the last ingest batch of a process and what came of it."""
     return f"{tag}batch:{process}"

@@ -33,6 +33,11 @@ class TokenBuckets:
         self.fill_at(key, now_ms + (taken + enough) / self._rate_per_ms)
         return enough
 
+    def give_back(self, key: Hashable) -> None:
+        """Put a token back that was not used after all."""
+        if self._rate_per_ms and key in self._full_at_ms:
+            self._full_at_ms[key] -= 1 / self._rate_per_ms
+
     def wait_s(self, key: Hashable, now_ms: float) -> float:
         """How long until a token is there; 0 now."""
         if not self._rate_per_ms:

@@ -132,6 +132,11 @@ class Router:
     def _has_quota(self, room: RoomId, author: Author, now_ms: int) -> bool:
         return self._room_quota.take(room, now_ms) and self._author_quota.take((room, author.id), now_ms)
 
+    def take_back(self, event: MessageNew) -> None:
+        """It is routed once more, and counts only then."""
+        self._room_quota.give_back(event.room)
+        self._author_quota.give_back((event.room, event.author.id))
+
     def _edited(self, event: MessageEdited, reach: tuple[Reach, ...], out: Outgoing, now_ms: int) -> Refusal:
         if is_hush(event.text.plain):
             return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -38,6 +39,7 @@ from core.outgoing import Change, Outgoing
 from core.pinging import Pinger
 from core.router import Known, KnownIds, Router
 from core.scripts import Script, refused, write
+from core.shortcut import Shortcut
 from core.step import Step
 from core.store import TRANSIENT, StoreDown, insist
 from core.topology import Topology
@@ -78,6 +80,7 @@ class Shard:
         self._apply = Script(deps.store, "apply")
         self._trim = Script(deps.store, "trim")
         self._pinger = Pinger(gate)
+        self._shortcut = Shortcut(tail, deps.journals, self._is_plain, self._route_all, self._take_back)
         self._done = 0
         self._trimmed = 0
         self._trim_timer: asyncio.TimerHandle | None = None
@@ -85,8 +88,10 @@ class Shard:
 
     async def run(self) -> None:
         """Work until cancelled. Raises LeaseLost, StoreDown and what the store raises: load the shard anew."""
+        shortcuts = self._deps.ingest.shortcuts
         try:
             await self._load()
+            shortcuts[self.index] = self._shortcut
             while True:
                 entries = await self.tail.read(self._store, self._deps.settings.batch)
                 if self.tail.broken:
@@ -99,8 +104,13 @@ class Shard:
                     await self._trim_done()
                 if not self.tail.ready():
                     self._trim_soon()
+                    self._shortcut.open = True
                     await self.tail.wait()
+                    self._shortcut.open = False
         finally:
+            self._shortcut.open = False
+            if shortcuts.get(self.index) is self._shortcut:
+                del shortcuts[self.index]
             self._pinger.stop()
             if self._trim_timer:
                 self._trim_timer.cancel()
@@ -131,10 +141,7 @@ class Shard:
         for entry, event in entries:
             try:
                 if isinstance(event, MessageNew) and not self._is_command(event):
-                    out.begin(entry)
-                    refusal = self._router.route(event, known, out, now_ms)
-                    if refusal:
-                        self._refuse(event, refusal, out)
+                    self._relay(entry, event, known, out, now_ms)
                 elif isinstance(event, Event) and not isinstance(
                     event, (MessageNew, BotAdded, BotRemoved, RoomMoved, RoomRenamed)
                 ):
@@ -154,6 +161,28 @@ class Shard:
                 await self._crashed(entry, event, out)
         await self._append(out)
         self._done = entries[-1][0]
+
+    def _relay(self, entry: int, event: MessageNew, known: KnownIds, out: Outgoing, now_ms: int) -> None:
+        out.begin(entry)
+        if refusal := self._router.route(event, known, out, now_ms):
+            self._refuse(event, refusal, out)
+
+    # --- the short cut
+
+    def _is_plain(self, event: Incoming) -> bool:
+        """Whether an event needs nothing but routing."""
+        return isinstance(event, MessageNew) and not (event.reply_to or event.thread or self._is_command(event))
+
+    def _route_all(self, events: Sequence[MessageNew], before: int, out: Outgoing) -> None:
+        now_ms = self._deps.now_ms()
+        for entry, event in enumerate(events, before + 1):
+            self._relay(entry, event, {}, out, now_ms)
+
+    def _take_back(self, events: Sequence[MessageNew]) -> None:
+        for event in events:
+            self._router.take_back(event)
+
+    # --- parts of the long way
 
     def _is_command(self, event: MessageNew) -> bool:
         return looks_like_command(event.text.plain, self._prefix, slash=_has_slash(event)) and not event.bridged

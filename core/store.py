@@ -80,6 +80,11 @@ async def command(store: Redis, *args: str | bytes | int | float) -> Any:
     return await store.execute_command(*args)
 
 
+def is_one_slot(store: Redis) -> bool:
+    """Whether one script may touch any keys together: everywhere but on a cluster."""
+    return isinstance(store, Store)
+
+
 async def as_awaitable(command: Any) -> Any:
     """Await a command whose type says that it may not be awaitable."""
     return await command

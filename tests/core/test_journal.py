@@ -363,7 +363,7 @@ def test_every_script_is_called_with_declared_keys() -> None:
         if script.name.endswith(".lua"):
             source = re.sub(r"--.*", "", script.read_text("utf-8"))
             for first in re.findall(r"redis\.p?call\('[A-Z]+', ([^,)]+)", source):
-                assert re.match(r"KEYS\[\d+\]|key\b|ARGV\[4\] \.\.|ARGV\[5\] \.\.|hashes\[", first), (
+                assert re.match(r"KEYS\[\d+\]|KEYS\[key( \+ \d)?\]|key\b|ARGV\[4\] \.\.|ARGV\[5\] \.\.|hashes\[", first), (
                     script.name,
                     first,
                 )
