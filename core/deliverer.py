@@ -106,7 +106,7 @@ class Deliverer:
             jobs = await self._outbox.read(self._deps.settings.batch)
             if not jobs:
                 queues.looked.set()
-                await self._outbox.tail.wait()
+                await self._wait()
                 continue
             late: dict[RoomId, list[Job]] = {}
             for job in jobs:
@@ -118,6 +118,25 @@ class Deliverer:
             queues.work.set()
             for room, overflow in late.items():
                 await queues.spill(queues.of(room), overflow)
+
+    async def _wait(self) -> None:
+        """Return when there is something to read. On a stream, what is handed over meanwhile needs no reading."""
+        tail = self._outbox.tail
+        tail.taker = self._take_at_once if self._stream else None
+        try:
+            await tail.wait()
+        finally:
+            tail.taker = None
+
+    def _take_at_once(self) -> None:
+        queues, handed_over = self._queues, self._outbox.handed_over()
+        if not handed_over or queues.is_full():
+            return
+        if any(queues.of(room).backlog for _, delivery in handed_over for room in delivery.rooms):
+            return
+        for job in self._outbox.read_handed_over():
+            queues.put(queues.of(job.room), job)
+        queues.work.set()
 
     def _came(self, queue: RoomQueue) -> None:
         if not self._stream and not queue.worker:

@@ -21,7 +21,7 @@ from core import keys
 from core.model import RoomId
 from core.scripts import Script
 from core.settings import Settings
-from core.store import TRANSIENT, Redis, StoreDown, entries, insist
+from core.store import TRANSIENT, Redis, StoreDown, entries, insist, is_one_slot
 from core.wire import DeadLetter, encode
 
 log = structlog.get_logger()
@@ -56,6 +56,8 @@ class Tail(Generic[Record]):
         self._poked = False
         """Somebody appended who does not say how far."""
         self._wake = asyncio.Event()
+        self.taker: Callable[[], None] | None = None
+        """Takes what is handed over at once, while the reader waits for something to read."""
         self._valid_until = 0.0
         self._renewed = asyncio.Event()
         self.lost = False
@@ -83,9 +85,12 @@ class Tail(Generic[Record]):
         if before == self._end and not self._reading and not self._behind and len(self._items) < HAND_OVER_MAX:
             self._items.extend(records)
             self._end = records[-1][0]
+            if self.taker is not None:
+                self.taker()
         elif records[-1][0] > self._end:
             self._behind = True
-        self._wake.set()
+        if self._items or self._behind:
+            self._wake.set()
 
     def passed(self, before: int, newest: int) -> None:
         """The numbers after ``before`` up to ``newest`` were used up by entries that need not be read."""
@@ -122,6 +127,16 @@ class Tail(Generic[Record]):
     def ready(self) -> bool:
         """Whether :meth:`read` would return without waiting for an append."""
         return bool(self._items) or self._behind
+
+    def handed_over(self) -> Sequence[tuple[int, Record]]:
+        """What :meth:`take_handed_over` would take."""
+        return self._items
+
+    def take_handed_over(self) -> list[tuple[int, Record]]:
+        """All that was handed over and not read yet."""
+        taken = list(self._items)
+        self._items.clear()
+        return taken
 
     async def wait(self) -> None:
         """Return when there may be something to read. Raises LeaseLost."""
@@ -168,6 +183,18 @@ class Tail(Generic[Record]):
         return found
 
 
+def _leased(tail: Tail[Any], end: int, lease: tuple[int, int], valid_until: float) -> bool:
+    epoch, newest = lease
+    if not epoch:
+        return False
+    if newest < end:
+        # A replica without the newest entries took over: what we know of the journal is no longer so.
+        log.error("the store lost entries of a journal", journal=tail.tag, had=end, has=newest)
+        return False
+    tail.leased(epoch, newest, valid_until)
+    return True
+
+
 class Journals:
     """All journals as one process sees them: appends to any, owns some."""
 
@@ -187,27 +214,19 @@ class Journals:
     async def take(self, tag: str, decode: Callable[[bytes], Record]) -> Tail[Record] | None:
         """Take a journal's lease; None if another process has it."""
         tail: Tail[Record] = Tail(tag, decode)
-        if not await self._hold(tail, ""):
+        if not (await self._hold([tail], [""]))[0]:
             return None
         self._tails[tag] = tail
         return tail
 
-    async def _hold(self, tail: Tail[Any], epoch: int | str) -> bool:
+    async def _hold(self, tails: Sequence[Tail[Any]], epochs: Sequence[int | str]) -> list[bool]:
+        """Take the leases of journals (epoch '') or renew them; whether each is ours. Raises what the store raises."""
         life_ms = self.settings.lease_ms
         valid_until = time.monotonic() + life_ms * 0.8 / 1000
-        tag = tail.tag
-        end = tail.end()
-        got, newest = await self._lease(
-            [keys.lease(tag), keys.epoch(tag), keys.seq(tag)], [self.process, life_ms, epoch]
-        )
-        if not got:
-            return False
-        if newest < end:
-            # A replica without the newest entries took over: what we know of the journal is no longer so.
-            log.error("the store lost entries of a journal", journal=tag, had=end, has=newest)
-            return False
-        tail.leased(got, newest, valid_until)
-        return True
+        ends = [tail.end() for tail in tails]
+        names = [name for tail in tails for name in (keys.lease(tail.tag), keys.epoch(tail.tag), keys.seq(tail.tag))]
+        leases = await self._lease(names, [self.process, life_ms, *epochs])
+        return [_leased(*each, valid_until) for each in zip(tails, ends, leases, strict=True)]
 
     async def release(self, tail: Tail[Any]) -> None:
         """Give a lease back, so that the next owner need not wait for its end."""
@@ -227,12 +246,21 @@ class Journals:
         while True:
             await asyncio.sleep(self.settings.lease_ms / 4000)
             tails = [t for t in self._tails.values() if not t.lost]
-            kept = await asyncio.gather(*(self._hold(t, t.epoch) for t in tails), return_exceptions=True)
-            for tail, result in zip(tails, kept, strict=True):
-                if result is False:
-                    tail.lose()
-                elif isinstance(result, BaseException) and not isinstance(result, (*TRANSIENT, StoreDown)):
-                    log.error("a lease cannot be renewed", journal=tail.tag, error=repr(result))
+            at_once = len(tails) if is_one_slot(self.store) else 1
+            parts = [tails[at : at + at_once] for at in range(0, len(tails), max(1, at_once))]
+            await asyncio.gather(*map(self._renew_some, parts))
+
+    async def _renew_some(self, tails: Sequence[Tail[Any]]) -> None:
+        try:
+            kept = await self._hold(tails, [tail.epoch for tail in tails])
+        except (*TRANSIENT, StoreDown):
+            return  # what is not renewed in time is not held any more
+        except Exception:
+            log.exception("leases cannot be renewed", journals=[tail.tag for tail in tails])
+            return
+        for tail, is_ours in zip(tails, kept, strict=True):
+            if not is_ours:
+                tail.lose()
 
     async def _follow_wakeups(self) -> None:
         while True:

@@ -1,14 +1,19 @@
--- Takes or renews the lease of a journal.
--- KEYS: lease, epoch, seq
--- ARGV: process, life in ms, epoch to renew or '' to take
--- Returns {epoch, newest id}, or {0, 0} if somebody else has it.
-local owner = redis.call('GET', KEYS[1])
-local epoch = tonumber(redis.call('GET', KEYS[2]) or '0')
-if ARGV[3] == '' then
-  if owner and owner ~= ARGV[1] then return {0, 0} end
-  epoch = redis.call('INCR', KEYS[2])
-elseif tonumber(ARGV[3]) ~= epoch or (owner and owner ~= ARGV[1]) then
-  return {0, 0}
+-- Takes or renews the leases of journals.
+-- KEYS: per journal: lease, epoch, seq
+-- ARGV: process, life in ms, per journal: epoch to renew or '' to take
+-- Returns per journal: {epoch, newest id}, or {0, 0} if somebody else has it.
+local result = {}
+for n = 1, #ARGV - 2 do
+  local lease, wanted = 3 * n - 2, ARGV[n + 2]
+  local owner, epoch, newest = unpack(redis.call('MGET', KEYS[lease], KEYS[lease + 1], KEYS[lease + 2]))
+  epoch = tonumber(epoch or '0')
+  local is_free = not owner or owner == ARGV[1]
+  if is_free and (wanted == '' or tonumber(wanted) == epoch) then
+    if wanted == '' then epoch = redis.call('INCR', KEYS[lease + 1]) end
+    redis.call('SET', KEYS[lease], ARGV[1], 'PX', ARGV[2])
+    result[n] = {epoch, tonumber(newest or '0')}
+  else
+    result[n] = {0, 0}
+  end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {epoch, tonumber(redis.call('GET', KEYS[3]) or '0')}
+return result

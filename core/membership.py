@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from redis.exceptions import ResponseError
-
-from core.scripts import refused
-from core.store import Redis, StoreDown
+from core.scripts import Script
+from core.store import Redis
 
 Thing = TypeVar("Thing")
 BEAT_MAX_S = 0.5
@@ -23,20 +21,13 @@ class Membership:
         self._key = key
         self._process = process
         self._life_ms = life_ms
+        self._beat = Script(store, "beat")
 
     async def beat(self, now_ms: int) -> list[str]:
         """Say that this process is alive; returns all that are. Raises StoreDown and what the store raises."""
-        pipeline = self._store.pipeline(transaction=False)
-        pipeline.zadd(self._key, {self._process: now_ms + self._life_ms})
-        pipeline.zremrangebyscore(self._key, "-inf", now_ms - self._life_ms)
-        pipeline.zrangebyscore(self._key, now_ms, "+inf")
-        try:
-            found = await pipeline.execute()
-        except ResponseError as error:
-            if refused(error):
-                raise StoreDown(str(error)) from error
-            raise
-        return sorted(member.decode() for member in found[-1])
+        args = [self._process, now_ms + self._life_ms, now_ms, now_ms - self._life_ms]
+        found = await self._beat([self._key], args)
+        return sorted(member.decode() for member in found)
 
     async def leave(self) -> None:
         """This process takes part no more."""

@@ -122,6 +122,21 @@ class Outbox:
             names = [keys.epoch(self.tag), keys.under_way(self.tag)]
             self._check(await insist(self._mark, names, [self.tail.epoch, newest]))
             self.marked = newest
+        return self._jobs_of(found)
+
+    def handed_over(self) -> Sequence[tuple[int, Delivery]]:
+        """What :meth:`read_handed_over` would read: nothing, unless it is noted as under way and ours to post."""
+        found = self.tail.handed_over()
+        noted = max(self.marked, self.tail.marked)
+        return found if found and found[-1][0] <= noted and self.tail.held() else ()
+
+    def read_handed_over(self) -> list[Job]:
+        """The next jobs, without asking the store."""
+        found = self.tail.take_handed_over()
+        self.read_up_to = found[-1][0]
+        return self._jobs_of(found)
+
+    def _jobs_of(self, found: Sequence[tuple[int, Delivery]]) -> list[Job]:
         now_s = time.monotonic()
         return [job for entry, delivery in found for job in self._jobs(entry, delivery, self.stream, now_s)]
 

@@ -113,7 +113,7 @@ class Sender:
                     await self._write_paced(batch, units)
             else:
                 self._batches.append(batch)
-                self._write(batch, units)
+                self._write(batch, units, "" if batch.open else self._ping_behind(batch))
             self._ask(batch)
             timer = self._loop.call_later(self._config.confirm_timeout_s, self._overdue, batch)
             try:
@@ -134,7 +134,7 @@ class Sender:
                 batch.open[index] += 1
         batch.left = sum(1 for count in batch.open if count)
 
-    def _write(self, batch: Batch, units: list[Unit]) -> None:
+    def _write(self, batch: Batch, units: list[Unit], behind: str = "") -> None:
         batch.sent += units
         batch.reached = units[-1].targets[-1][1]
         if batch.open:
@@ -142,7 +142,7 @@ class Sender:
             for unit in units:
                 for channel, index in unit.targets:
                     expect(Expected(batch, index, channel.cf, unit.said, unit.relay))
-        self._connection.write("".join([unit.line for unit in units]))
+        self._connection.write("".join([unit.line for unit in units]) + behind)
 
     async def _write_paced(self, batch: Batch, units: list[Unit]) -> None:
         """Write as flood control allows; what would wait too long goes back."""
@@ -177,14 +177,17 @@ class Sender:
                 self._close(batch)
             else:
                 self._loop.call_later(ECHO_GRACE_S, self._ask_by_ping, batch)
-        else:
+        elif not batch.token:
             self._ask_by_ping(batch)
 
     def _ask_by_ping(self, batch: Batch) -> None:
         if not batch.done.done() and self._connection.open:
-            batch.token = self._new_token("b")
-            self.bucket.spend(1)
-            self._connection.write(f"PING {batch.token}\r\n")
+            self._connection.write(self._ping_behind(batch))
+
+    def _ping_behind(self, batch: Batch) -> str:
+        batch.token = self._new_token("b")
+        self.bucket.spend(1)
+        return f"PING {batch.token}\r\n"
 
     def _new_token(self, kind: str) -> str:
         self._tokens += 1
