@@ -109,15 +109,20 @@ class Deliverer:
                 await self._wait()
                 continue
             late: dict[RoomId, list[Job]] = {}
+            full: dict[RoomId, RoomQueue] = {}
             for job in jobs:
                 queue = queues.of(job.room)
                 if queue.backlog:
                     late.setdefault(job.room, []).append(job)
                 else:
                     queues.put(queue, job)
+                    if not self._stream and queues.is_far_behind(queue):
+                        full[job.room] = queue
             queues.work.set()
             for room, overflow in late.items():
                 await queues.spill(queues.of(room), overflow)
+            for queue in full.values():
+                await queues.set_aside(queue)
 
     async def _wait(self) -> None:
         """Return when there is something to read. On a stream, what is handed over meanwhile needs no reading."""
@@ -182,7 +187,7 @@ class Deliverer:
 
     async def _refill(self, queue: RoomQueue) -> None:
         """Read on in a room's backlog."""
-        found = await self._queues.refill(queue, STREAM_BATCH if self._stream else 0)
+        found = await self._queues.refill(queue)
         if not found and not queue.backlog:
             self._notices.caught_up(queue, queue.backlog_read)
 

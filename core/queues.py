@@ -82,6 +82,20 @@ class Queues:
             for job in jobs:
                 self.put(queue, job)
 
+    def is_far_behind(self, queue: RoomQueue) -> bool:
+        """Whether a room has more in memory than one that takes a post at a time should: whoever comes behind in the
+        outbox must not wait until there is space again.
+        """
+        return len(queue.jobs) > 2 * KEPT_PER_ROOM
+
+    async def set_aside(self, queue: RoomQueue, kept: int = 0) -> int:
+        """All that a room waits for goes to its backlog, but for some that stay in memory as well; returns how many are
+        not in memory any more. Raises LeaseLost.
+        """
+        gone = await self._outbox.set_aside(queue, kept or KEPT_PER_ROOM)
+        self.in_memory -= gone
+        return gone
+
     async def refill(self, queue: RoomQueue, at_least: int = 0) -> int:
         """Read on in a room's backlog; returns how many jobs that brought. Raises LeaseLost."""
         jobs = await self._outbox.read_backlog(queue, max(at_least, KEPT_PER_ROOM))
@@ -123,8 +137,7 @@ class Queues:
         gone = 0
         for queue in queues:
             if len(queue.jobs) > kept and (queue.hold_until_s > now_s or queue.jobs[0].shared.read_s < slow_s):
-                gone += (left := await self._outbox.set_aside(queue, kept))
-                self.in_memory -= left
+                gone += await self.set_aside(queue, kept)
         return gone > 0
 
     # --- rooms that must wait

@@ -15,6 +15,9 @@ from core.under_way import UnderWay
 
 STREAM_BATCH = 500
 """Posts under way at once on a stream; as many again may be confirmed and not yet written down."""
+LATE_MS = 2_000
+LATE_BATCH = 32
+"""Posts under way at once while all of them are late anyway: small steps, so that whoever is not late need not wait."""
 
 Serve = Callable[[RoomQueue], Awaitable[None]]
 
@@ -92,15 +95,17 @@ class Streaming:
         """Posts that can be under way together, by entry."""
         batch: list[Job] = []
         active = self._queues.active
-        # An even share for each room: rooms that have the same to post then stay side by side in the batch.
-        share = max(1, STREAM_BATCH // len(ready))
         now_ms = self._now_ms()
+        is_late = all(queue.jobs and queue.jobs[0].delivery.at_ms < now_ms - LATE_MS for queue in ready)
+        most = LATE_BATCH if is_late else STREAM_BATCH
+        # An even share for each room: rooms that have the same to post then stay side by side in the batch.
+        share = max(1, most // len(ready))
         for queue in ready:
             if queue.jobs and self._is_batchable(queue.jobs[0]):
                 self._gather(queue, batch, share, now_ms)
                 # Whoever had its turn stands last in line for the next one.
                 active[queue.room] = active.pop(queue.room)
-                if len(batch) >= STREAM_BATCH:
+                if len(batch) >= most:
                     break
         batch.sort(key=_by_entry)
         return batch
