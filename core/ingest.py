@@ -12,7 +12,7 @@ import secrets
 import time
 import zlib
 from bisect import insort
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from redis.exceptions import ResponseError
 from core import keys
 from core.journal import Journals
 from core.model import Event, MessageNew, RoomId, Typing, account_of
+from core.pending import Detour, Item, Open, Pending, Stop, by_index
 from core.scripts import Script
 from core.shortcut import Arrival, Plan, Shortcut
 from core.store import TRANSIENT, StoreDown, insist
@@ -45,59 +46,6 @@ RECENT_MAX = 5_000
 """Dedup keys of this process's newest events: what has one of them is certainly a redelivery."""
 
 E = TypeVar("E", bound=msgspec.Struct)
-
-
-class Detour:
-    """What is special about the way of an event that cannot go straight in."""
-
-    __slots__ = ("at", "holding", "ready", "rooms")
-
-    def __init__(self, rooms: tuple[RoomId, ...], ready: Awaitable[Incoming] | None = None) -> None:
-        self.rooms = rooms
-        """What is said in them later waits for it."""
-        self.ready = ready
-        """Completes the event."""
-        self.holding: tuple[RoomId, ...] = ()
-        """Rooms that it holds up while it waits itself."""
-        self.at: int | None = None
-        """The shard that it was sent on to."""
-
-
-class Item:
-    """An event on its way in."""
-
-    __slots__ = ("dedup", "detour", "event", "gate", "index", "record")
-
-    def __init__(
-        self, index: int, event: Incoming, record: bytes, dedup: str, gate: Gate, detour: Detour | None
-    ) -> None:
-        self.index = index
-        self.event = event
-        self.record = record
-        self.dedup = dedup
-        self.gate = gate
-        self.detour = detour
-
-    def on_detour(self) -> Detour:
-        """Its detour, made if it has none."""
-        if self.detour is None:
-            self.detour = Detour((self.event.room,))
-        return self.detour
-
-
-class Stop:
-    """Why the events of a room wait, and which."""
-
-    __slots__ = ("items", "reasons")
-
-    def __init__(self) -> None:
-        self.reasons = 0
-        self.items: list[Item] = []
-        """In the order they were emitted."""
-
-
-def _by_index(item: Item) -> int:
-    return item.index
 
 
 def dedup_key(event: Incoming) -> str:
@@ -128,8 +76,7 @@ class Gate:
         self._redelivers = redelivers
         self._last = 0
         self._refused_until_s = 0.0
-        self.late: set[int] = set()
-        """Indices of events that wait for their room."""
+        self.open = Open()
 
     def put(
         self,
@@ -163,11 +110,11 @@ class Gate:
         if self._refused_until_s > time.monotonic():
             raise StoreDown("too many events wait for the store")
         if not self._redelivers:
-            await self._ingest.settled(self._last, self)
+            await self._ingest.settled(self._last, self.open)
             return
         try:
             async with asyncio.timeout(ACCEPT_S):
-                await self._ingest.settled(self._last, self)
+                await self._ingest.settled(self._last, self.open)
         except TimeoutError:
             raise StoreDown("the store takes too long") from None
 
@@ -180,13 +127,14 @@ class Ingest:
         self._settings = journals.settings
         self._shards = shards
         self._script = Script(journals.store, "ingest")
-        self.pending: deque[Item] = deque()
+        self.pending = Pending()
         self._stopped: dict[RoomId, Stop] = {}
         """Rooms that have an event which is not complete, or that are moving."""
         self._added = 0
-        self._settled = 0
+        self._open = Open()
+        """Of all gates."""
         self._wake = asyncio.Event()
-        self._waiters: list[tuple[int, Gate, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, Open, asyncio.Future[None]]] = []
         self._moved: dict[RoomId, tuple[int, float]] = {}
         """Room that moved → its shard, and until when (monotonic) the one before is asked first."""
         self._batches = 0
@@ -212,18 +160,22 @@ class Ingest:
         """Queue an event; returns its index."""
         index = self._added = self._added + 1
         self.pending.append(Item(index, event, record, dedup, gate, detour))
+        gate.open.begin(index)
+        self._open.begin(index)
         self._wake.set()
         return index
 
-    async def settled(self, index: int, gate: Gate) -> None:
-        """Return when everything of ``gate`` up to ``index`` is durable. Raises StoreDown."""
-        if not self._is_settled(index, gate):
+    async def settled(self, index: int, of: Open) -> None:
+        """Return when everything of ``of`` up to ``index`` is durable. Raises StoreDown."""
+        if of.has(index):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((index, gate, future))
+            self._waiters.append((index, of, future))
             await future
 
-    def _is_settled(self, index: int, gate: Gate) -> bool:
-        return self._settled >= index and not (gate.late and min(gate.late) <= index)
+    def _end(self, item: Item) -> None:
+        """It is durable, or was before."""
+        item.gate.open.end(item.index)
+        self._open.end(item.index)
 
     async def run(self) -> None:
         """Empty the gates until cancelled."""
@@ -232,12 +184,11 @@ class Ingest:
                 if not self.pending:
                     self._wake.clear()
                     await self._wake.wait()
-                groups, popped = self._gather()
+                groups = self._gather()
                 if len(groups) == 1:
                     await self._take_in(*groups.popitem())
                 elif groups:
                     await asyncio.gather(*(self._take_in(shard, items) for shard, items in groups.items()))
-                self._settled = max(self._settled, popped)
                 self._tell_waiters()
         finally:
             for task in self._tasks:
@@ -245,41 +196,33 @@ class Ingest:
 
     async def drain(self) -> None:
         """Return when nothing is pending (for a graceful stop). Raises StoreDown."""
-        gate = self.gate(redelivers=False)
-        while True:
-            await self.settled(self._added, gate)
-            if not self._stopped and not self.pending:
-                return
-            await asyncio.sleep(MOVING_RETRY_S)
+        while self._open.has(self._added):
+            await self.settled(self._added, self._open)
 
     # --- the next batch
 
-    def _gather(self) -> tuple[dict[int, list[Item]], int]:
-        """The next batch: events per shard, and the highest index taken off ``pending``."""
+    def _gather(self) -> dict[int, list[Item]]:
+        """The next batch: events per shard."""
         groups: dict[int, list[Item]] = {}
-        popped = 0
         limit = self._settings.batch
         pending, stopped, moved = self.pending, self._stopped, self._moved
         by_room: dict[RoomId, list[Item]] = {}
         while pending:
-            item = pending.popleft()
+            item = pending.pop()
             room = item.event.room
             group = by_room.get(room)
             if (stopped or item.detour is not None) and self._must_wait(item):
-                popped = max(popped, item.index)
                 continue
             if group is None:
                 group = by_room[room] = groups.setdefault(self._shard_of(item), [])
             elif room in moved and group is not groups.get(self._shard_of(item)):
                 # A room's events never go two ways at a time: the later ones could be there first.
-                pending.appendleft(item)
+                pending.put_back([item])
                 break
             group.append(item)
-            if item.index > popped:
-                popped = item.index
             if len(group) >= limit:
                 break
-        return groups, popped
+        return groups
 
     def _shard_of(self, item: Item) -> int:
         room, detour = item.event.room, item.detour
@@ -302,15 +245,13 @@ class Ingest:
             if room in stopped:
                 detour.holding = tuple(other for other in detour.rooms if other not in stopped)
                 self._stop(detour.holding)
-                insort(stopped[room].items, item, key=_by_index)
-                item.gate.late.add(item.index)
+                insort(stopped[room].items, item, key=by_index)
                 return True
         if detour.ready is None:
             # What is said in its other rooms comes after it, wherever it is sent on to.
             detour.holding = detour.rooms[1:]
             self._stop(detour.holding)
             return False
-        item.gate.late.add(item.index)
         self._stop(detour.rooms)
         task = asyncio.get_running_loop().create_task(self._complete(item, detour, detour.ready))
         self._tasks.add(task)
@@ -339,8 +280,7 @@ class Ingest:
             if not stop.reasons:
                 del self._stopped[room]
                 items += stop.items
-        items.sort(key=_by_index)
-        self.pending.extendleft(reversed(items))
+        self.pending.put_back(items)
         self._wake.set()
 
     # --- into the store
@@ -392,7 +332,7 @@ class Ingest:
 
     def _plan(self, shard: int, items: list[Item]) -> tuple[Shortcut, Plan] | None:
         shortcut = self.shortcuts.get(shard)
-        if shortcut is None or not shortcut.open or any(item.detour for item in items):
+        if shortcut is None or not shortcut.open or any(self._is_astray(item, shard) for item in items):
             return None
         # What is said once must not count twice against its author, so a redelivery is not routed for a plan.
         known = [item.dedup for item in items if item.dedup]
@@ -405,11 +345,18 @@ class Ingest:
             return None
         return plan and (shortcut, plan)
 
+    def _is_astray(self, item: Item, shard: int) -> bool:
+        """Whether it is on a detour, or comes to a shard that its room has left."""
+        moved = self._moved.get(item.event.room) if self._moved else None
+        return item.detour is not None or (moved is not None and moved[0] != shard)
+
     async def _take_through(self, shortcut: Shortcut, plan: Plan, items: list[Item]) -> bool:
         settings, process = self._settings, self._journals.process
         ids = await self._until_answered(shortcut.take, plan, process, self._next_batch(), settings.dedup_ttl_s)
         if ids is None:
             return False
+        for item in items:
+            self._end(item)
         self._count([item for item, entry in zip(items, ids, strict=True) if entry])
         return True
 
@@ -434,12 +381,10 @@ class Ingest:
         for item, entry in zip(items, result[1:], strict=True):
             if isinstance(entry, bytes):
                 elsewhere.setdefault(item.event.room, (entry, []))[1].append(item)
-                item.gate.late.add(item.index)
                 continue
             if entry:
                 taken.append((entry, item))
-            if item.gate.late:
-                item.gate.late.discard(item.index)
+            self._end(item)
             if item.detour and item.detour.holding:
                 self._release(item.detour.holding)
         if taken:
@@ -466,9 +411,9 @@ class Ingest:
                     detour.ready = self._point_again(item, *detour.rooms)
         if stop := self._stopped.get(room):
             for item in waiting:
-                insort(stop.items, item, key=_by_index)
+                insort(stop.items, item, key=by_index)
         else:
-            self.pending.extendleft(reversed(waiting))
+            self.pending.put_back(waiting)
 
     async def _point_again(self, item: Item, old: RoomId, new: RoomId) -> Incoming:
         await insist(self.point, new, old)
@@ -476,12 +421,12 @@ class Ingest:
 
     def _tell_waiters(self) -> None:
         still = []
-        for index, gate, future in self._waiters:
-            if self._is_settled(index, gate):
+        for index, of, future in self._waiters:
+            if not of.has(index):
                 if not future.done():
                     future.set_result(None)
             elif not future.done():
-                still.append((index, gate, future))
+                still.append((index, of, future))
         self._waiters = still
 
     def _fail_waiters(self, error: Exception) -> None:

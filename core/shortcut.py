@@ -3,7 +3,7 @@
 On the long way a message is written into its shard's inbox, and, when that is confirmed, what it becomes into the
 outboxes. While the inbox is empty and a message needs nothing but routing, both are one step of the store: a plan is
 made with the numbers that the inbox would give next, and the script does all of it, or nothing if somebody else's entry
-got one of those numbers first. Then it goes the long way (ADR 13).
+got one of those numbers first. Then it goes the long way (ADR 14).
 """
 
 from __future__ import annotations

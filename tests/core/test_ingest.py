@@ -16,6 +16,7 @@ from core import keys
 from core.ingest import Ingest, dedup_key, encodable
 from core.journal import Journals
 from core.model import AccountId, Author, MessageNew, NativeId, RoomId, RoomMoved, Text, Typing, room_id
+from core.pending import TURN
 from core.settings import Settings
 from core.store import Redis, StoreDown, open_store
 from core.wire import Incoming, Tell, decode_incoming
@@ -297,6 +298,25 @@ async def test_a_flood_is_refused_before_memory_is_full(store: Redis, monkeypatc
         assert (await numbers(store))[a] == [1]
 
 
+async def test_a_flood_holds_up_nobody_else(store: Redis) -> None:
+    """Rooms take turns: one message in a quiet room goes in among the first of thousands in another, and is accepted
+    before them; each room keeps its order.
+    """
+    async with running(store) as taking:
+        loud = rooms_of("a")[0]
+        quiet = next(room for room in rooms_of(*"bcdefghijkl") if taking.home(room) == taking.home(loud))
+        flood, other = taking.gate(redelivers=False), taking.gate(redelivers=False)
+        for n in range(2_000):
+            flood.put(message(loud, n))
+        other.put(message(quiet, 0))
+        await other.accepted()
+        assert len(taking.pending) > 1_500
+        await flood.accepted()
+        rooms = [event.room for event in await inbox(store)]
+        assert rooms.index(quiet) == TURN
+        assert await numbers(store) == {loud: list(range(2_000)), quiet: [0]}
+
+
 async def test_an_event_that_needs_an_answer_holds_only_its_room(store: Redis) -> None:
     """What is said after an incomplete event waits for it; other rooms do not; it is durable when it is complete."""
     a, b = rooms_of("a", "b")
@@ -365,6 +385,28 @@ async def test_a_room_on_its_way_waits(store: Redis) -> None:
         assert await numbers(store, [there]) | {b: [0]} == {a: list(range(100)), b: [0]}
 
 
+async def test_completed_while_its_room_is_on_its_way(store: Redis) -> None:
+    """An event that is completed while its room moves still comes after what was emitted before it."""
+    (room,) = rooms_of("a")
+    completing: asyncio.Future[Incoming] = asyncio.get_running_loop().create_future()
+    async with running(store) as taking:
+        moved = keys.moved(keys.shard_tag(taking.home(room)))
+        await store.hset(moved, room, "*")
+        gate = taking.gate(redelivers=False)
+        gate.put(message(room, 0))
+        gate.put(message(room, 1), ready=completing)
+        gate.put(message(room, 2))
+        async with asyncio.timeout(10):
+            # It was refused once, and waits for the room; so does what is not complete.
+            while room not in taking._stopped or not any(i.event.native == "m0" for i in taking._stopped[room].items):
+                await asyncio.sleep(0)
+        completing.set_result(message(room, 1))
+        await asyncio.sleep(0)
+        await store.hdel(moved, room)
+        await gate.accepted()
+        assert await numbers(store) == {room: [0, 1, 2]}
+
+
 async def test_a_redelivery_after_the_room_moved_is_recognised(store: Redis) -> None:
     """An event that was taken in before its room went to another shard is not taken in again there."""
     (room,) = rooms_of("a")
@@ -415,7 +457,7 @@ async def pointed(taking: Ingest, moved: RoomMoved) -> RoomMoved:
             return moved
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 async def test_order_whatever_happens(store: Redis, seed: int) -> None:
     """Rooms that move on and on, incomplete events, redeliveries, a store that flickers: each room's events are taken
     in once, in their order.

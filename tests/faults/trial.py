@@ -39,7 +39,7 @@ SAMEROOMS = (
 )
 
 POINTS = (
-    "ingest:before", "ingest:after", "append:before", "append:after", "complete:before", "complete:after",
+    "through:before", "through:after", "ingest:before", "ingest:after", "append:before", "append:after", "complete:before", "complete:after",
     "mark:after", "spill:before", "spill:after", "trim:after", "caught_up:after",
 )  # fmt: skip
 
