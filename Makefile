@@ -63,6 +63,15 @@ run: .venv/.installed
 	@.venv-synapse/bin/python -m pip install --quiet --only-binary :all: 'matrix-synapse>=1.150'
 	@touch $@
 
+# The identity provider that people of a company sign in with, in the tests: for the same reason, and because its
+# package brings a top-level module named like our tests.
+.venv-canaille/.installed: .venv/bin/python
+	@echo "Installing Canaille into .venv-canaille (only the first time) ..." >&2
+	@rm -rf .venv-canaille
+	@$(BIN)/python -m venv .venv-canaille
+	@.venv-canaille/bin/python -m pip install --quiet --only-binary :all: 'canaille[front,oidc]==0.3.6'
+	@touch $@
+
 # Servers and the browser that the tests talk to. A test whose server is missing fails.
 .PHONY: servers
 servers:
@@ -77,7 +86,7 @@ servers:
 	    echo "macOS: brew install inspircd ngircd prosody redis; brew install --cask chromium" >&2; exit 1; }; fi
 
 .PHONY: test
-test: .venv/.installed-test .venv-synapse/.installed servers
+test: .venv/.installed-test .venv-synapse/.installed .venv-canaille/.installed servers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -102,5 +111,5 @@ golden: .venv/.installed-test .venv-synapse/.installed servers
 
 .PHONY: clean
 clean:
-	rm -rf .venv .venv-synapse build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-synapse .venv-canaille build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,6 +41,7 @@ def load(redactor: Redactor, **overrides: Any) -> Settings:
     settings = from_environment(os.environ, **overrides)
     redactor.add(settings.secret_key)
     redactor.add(settings.metrics_token)
+    redactor.add(settings.oidc_client_secret)
     redactor.add_url(settings.redis_url)
     configure(settings.log_level, settings.log_format, redactor)
     return settings

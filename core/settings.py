@@ -53,12 +53,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Doc(description="Who may connect: members, admins only, or members with the opener's confirmation"),
     ] = "members"
     add_accounts: Annotated[
-        Literal["nobody", "operator", "members"],
+        Literal["nobody", "operator", "company", "members"],
         Doc(
-            description="Who adds accounts in the portal: nobody, the operator (bridgebot portal-link), or whoever the "
-            "bot knows from a room"
+            description="Who adds accounts in the portal: nobody, the operator (bridgebot portal-link), also whoever "
+            "signs in with the company's account, or also whoever the bot knows from a room"
         ),
     ] = "operator"
+    oidc_issuer: Annotated[
+        str, Doc(description="Company sign-in to the portal: the OpenID Connect provider's issuer; empty: none")
+    ] = ""
+    oidc_client_id: Annotated[str, Doc(description="What the provider calls this bridge")] = ""
+    oidc_client_secret: Annotated[str, Doc(description="The bridge's secret there; empty: it has none")] = ""
+    oidc_scopes: Annotated[str, Doc(description="What the provider is asked for")] = "openid email profile"
+    oidc_domains: Annotated[
+        str, Doc(description="Domains of the verified e-mail addresses that may sign in (a, b); empty: all")
+    ] = ""
+    oidc_require: Annotated[
+        str, Doc(description="Claim that whoever signs in must have, like groups=bridge; empty: none")
+    ] = ""
+    oidc_operator: Annotated[
+        str, Doc(description="Claim that makes somebody the operator, like groups=admins; empty: nobody")
+    ] = ""
     code_ttl_s: Annotated[int, Doc(description="Life of a code", ge=10)] = 120
     code_guesses_per_person: Annotated[int, Doc(description="Wrong codes a person may type in guess_window_s")] = 5
     code_guesses_per_room: Annotated[int, Doc(description="Wrong codes typed in a room in guess_window_s")] = 15
@@ -110,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ALIASES = {"REDIS_URL": "redis_url", "SECRET_KEY": "secret_key", "PORT": "port"}
-SECRET_FIELDS = frozenset({"secret_key", "redis_url", "metrics_token"})
+SECRET_FIELDS = frozenset({"secret_key", "redis_url", "metrics_token", "oidc_client_secret"})
 
 
 def from_environment(env: Mapping[str, str], **overrides: Any) -> Settings:

@@ -10,12 +10,14 @@ from aiohttp.typedefs import Handler
 from core.store import TRANSIENT
 from portal import render
 from portal.access import AccessLogger
+from portal.company import RULES, rules_of
 from portal.deps import PortalDeps
 from portal.errors import Oops, error_pages
 from portal.forms import DEPS, ForeignForm
 from portal.headers import refuse_coded_bodies, set_headers
 from portal.mounts import AdapterRoutes
-from portal.pages import account, accounts, files, landing, manage, map, portal_link, service
+from portal.oidc import CALLBACK, PROVIDER, Provider
+from portal.pages import account, accounts, files, landing, manage, map, portal_link, service, sign_in
 from portal.tokens import SITE
 
 log = logging.getLogger("bridgebot.portal")
@@ -33,7 +35,7 @@ async def _refuse_foreign_forms(request: web.Request, handler: Handler) -> web.S
 
 
 def make_app(deps: PortalDeps) -> web.Application:
-    """All pages, and the routes of all adapters. Serve it with :func:`make_runner`."""
+    """All pages, and the routes of all adapters. Serve it with :func:`make_runner`. Raises SettingsError."""
     app = web.Application(
         client_max_size=MOST_BODY_BYTES,
         middlewares=[error_pages, _refuse_foreign_forms, refuse_coded_bodies],
@@ -43,6 +45,7 @@ def make_app(deps: PortalDeps) -> web.Application:
     app.on_response_prepare.append(set_headers)
     app.on_startup.append(_say_where)
     _add_pages(app)
+    _add_company(app)
     service.add_pages(app, service.Watched(deps.health, deps.metrics, deps.metrics_token))
     app.router.register_resource(AdapterRoutes(deps))
     return app
@@ -54,6 +57,27 @@ async def _say_where(app: web.Application) -> None:
         await app[DEPS].store.set(SITE, app[DEPS].public_url)
     except TRANSIENT as error:
         log.warning("the store did not answer: %s", type(error).__name__)
+
+
+def _add_company(app: web.Application) -> None:
+    """The company's sign-in, where the settings name one and there is something to sign in to."""
+    deps = app[DEPS]
+    rules = rules_of(deps.settings)
+    if rules is None or deps.desk is None:
+        return
+    app[RULES] = rules
+    app[PROVIDER] = Provider(deps.settings, rules, lambda: deps.now_ms() / 1000)
+    app.on_cleanup.append(_close_provider)
+    app.router.add_get("/sign-in", sign_in.sign_in_page)
+    app.router.add_post("/sign-in", sign_in.begin)
+    app.router.add_get("/p/{token}/sign-in", sign_in.sign_in_page)
+    app.router.add_post("/p/{token}/sign-in", sign_in.begin)
+    # A look at the headers alone must not use the code up.
+    app.router.add_get(CALLBACK, sign_in.come_back, allow_head=False)
+
+
+async def _close_provider(app: web.Application) -> None:
+    await app[PROVIDER].close()
 
 
 def _add_pages(app: web.Application) -> None:

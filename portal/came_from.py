@@ -42,7 +42,7 @@ async def targets(request: web.Request, session: Session) -> list[Target]:
             found.append(Target("portal", room))
         except Oops:  # closed meanwhile
             pass
-    own = None if session.operator else await request.app[DEPS].directory.room(session.room)
+    own = await request.app[DEPS].directory.room(session.room) if session.room else None
     if own and own.room not in {target.room.room for target in found}:
         found.append(Target("room", own))
     return found

@@ -14,12 +14,23 @@ from portal.render import page
 log = logging.getLogger("bridgebot.portal")
 
 
-class Oops(Exception):
-    """Shows an error page: ``status``, a headline, and what the visitor can do."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where to go on from an error page; a path of ours."""
 
-    def __init__(self, status: int, title: str, hint: str) -> None:
+    path: str
+    title: str
+
+
+FRONT = Way("/", "Go to the front page")
+
+
+class Oops(Exception):
+    """Shows an error page: ``status``, a headline, what the visitor can do, and where to."""
+
+    def __init__(self, status: int, title: str, hint: str, way: Way = FRONT) -> None:
         super().__init__(f"{status} {title}")
-        self.status, self.title, self.hint = status, title, hint
+        self.status, self.title, self.hint, self.way = status, title, hint, way
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +58,12 @@ def for_adapter(request: web.Request) -> bool:
     return request.path.startswith("/bots/")
 
 
-def _answer(request: web.Request, status: int, words: _Words, headers: dict[str, str]) -> web.Response:
+def _answer(
+    request: web.Request, status: int, words: _Words, headers: dict[str, str], way: Way = FRONT
+) -> web.Response:
     if for_adapter(request):
         return web.Response(status=status, text=f"{words.title}. {words.hint}", headers=headers)
-    context = {"title": words.title, "hint": words.hint, "status": status}
+    context = {"title": words.title, "hint": words.hint, "status": status, "way": way}
     return page(request, "error.html", context, status=status, headers=headers)
 
 
@@ -61,7 +74,7 @@ async def error_pages(request: web.Request, handler: Handler) -> web.StreamRespo
         return await handler(request)
     except Oops as oops:
         headers = {"Retry-After": "60"} if oops.status == 429 else {}
-        return _answer(request, oops.status, _Words(oops.title, oops.hint), headers)
+        return _answer(request, oops.status, _Words(oops.title, oops.hint), headers, oops.way)
     except web.HTTPException as error:
         if error.status < 400 or for_adapter(request):
             raise

@@ -14,35 +14,55 @@ from aiohttp import web
 
 from core.keys import PREFIX
 from core.model import RoomId
-from portal.errors import Oops
+from portal.company import RULES
+from portal.errors import Oops, Way
 from portal.forms import DEPS, PORTAL_COOKIE, SESSION_COOKIE, is_https
 
 _FLASH_S = 60
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """A person who may look at one room's page; the operator has no room."""
+    """A person who may look at one room's page; the operator, and whoever signed in with the company's account, have
+    no room.
+    """
 
     room: RoomId
     person: str
     name: str
     operator: bool = False
+    rules: str = ""
+    """Of the company's sign-in: the mark of the rules that let them in."""
 
 
 def _key(kind: str, name: str) -> str:
     return f"{PREFIX}portal:{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
-async def sign_in(request: web.Request, response: web.StreamResponse, session: Session) -> None:
-    """Start a session under a new name; the browser's old one, whoever made it, is worth nothing any more."""
+def current_key(request: web.Request) -> str:
+    """Where the store keeps the visitor's session; empty when there is none. It is no secret: it opens nothing."""
+    name = request.cookies.get(SESSION_COOKIE)
+    return _key("session", name) if name else ""
+
+
+async def sign_in(
+    request: web.Request, response: web.StreamResponse, session: Session, *, replaces: str | None = None
+) -> None:
+    """Start a session under a new name; the browser's old one, whoever made it, is worth nothing any more.
+
+    ``replaces``: that one's :func:`current_key`, for an answer to a request from another site, with which browsers
+    send neither its cookie nor the portal's; the portal's stays then.
+    """
     deps = request.app[DEPS]
     await _forget(request)
+    if replaces:
+        await deps.store.delete(replaces)
     name = deps.random_id() + deps.random_id()
     life_s = deps.settings.session_ttl_s
     await deps.store.set(_key("session", name), msgspec.msgpack.encode(session), ex=life_s)
     secure = is_https(deps)
     response.set_cookie(SESSION_COOKIE, name, max_age=life_s, httponly=True, samesite="Strict", secure=secure)
-    response.del_cookie(PORTAL_COOKIE)
+    if replaces is None:
+        response.del_cookie(PORTAL_COOKIE)
 
 
 async def sign_out(request: web.Request, response: web.StreamResponse) -> None:
@@ -61,12 +81,11 @@ async def signed_in(request: web.Request) -> Session:
     """The visitor's session. Raises Oops 401 when there is none (any more)."""
     found = await known(request)
     if found is None:
-        raise Oops(
-            401,
-            "You are not signed in",
-            f"Type -{request.app[DEPS].settings.prefix} manage in your room. The link in the answer brings you to its "
-            "page.",
-        )
+        typed = f"Type -{request.app[DEPS].settings.prefix} manage in your room."
+        hint = f"{typed} The link in the answer brings you to its page."
+        if RULES in request.app:
+            raise Oops(401, "You are not signed in", f"{hint} Or use your company account.", Way("/sign-in", "Sign in"))
+        raise Oops(401, "You are not signed in", hint)
     return found
 
 
@@ -74,14 +93,22 @@ async def known(request: web.Request) -> Session | None:
     """The visitor's session, if there is one."""
     name = request.cookies.get(SESSION_COOKIE)
     record = cast("bytes | None", await request.app[DEPS].store.get(_key("session", name))) if name else None
-    return msgspec.msgpack.decode(record, type=Session) if record else None
+    found = msgspec.msgpack.decode(record, type=Session) if record else None
+    return found if found and _still_holds(request, found) else None
+
+
+def _still_holds(request: web.Request, session: Session) -> bool:
+    """Are the rules that let them in still the rules?"""
+    rules = request.app.get(RULES)
+    return not session.rules or (rules is not None and rules.mark == session.rules)
 
 
 async def manager(request: web.Request) -> Session:
     """The visitor's session, if the person may still change the room as of now. Raises Oops 401 or 403."""
     session = await signed_in(request)
-    if session.operator:
-        raise Oops(404, "You have no room here", "You are signed in as the operator: your page is /accounts.")
+    if not session.room:
+        who = "as the operator" if session.operator else "with your company account"
+        raise Oops(404, "You have no room here", f"You are signed in {who}: your page is /accounts.")
     if not await request.app[DEPS].may_manage(session.room, session.person):
         await _forget(request)
         raise Oops(403, "You may no longer change this room", "Ask somebody who runs the room.")
@@ -89,9 +116,9 @@ async def manager(request: web.Request) -> Session:
 
 
 async def visitor(request: web.Request) -> Session:
-    """The operator's session, or that of a person who may still change their room. Raises Oops 401 or 403."""
+    """The session of somebody without a room, or of a person who may still change theirs. Raises Oops 401 or 403."""
     session = await signed_in(request)
-    return session if session.operator else await manager(request)
+    return await manager(request) if session.room else session
 
 
 async def put_flash(request: web.Request, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from portal.came_from import remember, targets
+from portal.company import RULES
 from portal.desk import AccountView, Desk, Form, NotTaken
 from portal.errors import Oops
 from portal.forms import DEPS, read_form
@@ -38,7 +39,8 @@ def is_theirs(account: AccountView, session: Session) -> bool:
 
 def may_add(request: web.Request, session: Session) -> bool:
     """May this visitor add accounts?"""
-    return session.operator or request.app[DEPS].settings.add_accounts == "members"
+    who = request.app[DEPS].settings.add_accounts
+    return session.operator or who == "members" or (who == "company" and not session.room)
 
 
 def _must_be_allowed(request: web.Request, session: Session) -> None:
@@ -71,7 +73,14 @@ async def from_portal(request: web.Request) -> web.Response:
     if session:
         _must_be_allowed(request, session)
     path = f"/p/{request.match_info['token']}"
-    return page(request, "from_portal.html", {"room": room, "path": path, "session": session})
+    context = {
+        "room": room,
+        "path": path,
+        "session": session,
+        "is_company": RULES in request.app,
+        "by_chat": request.app[DEPS].settings.add_accounts == "members",
+    }
+    return page(request, "from_portal.html", context)
 
 
 async def come_from_portal(request: web.Request) -> web.Response:

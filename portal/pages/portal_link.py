@@ -52,7 +52,8 @@ def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str,
         "gives_codes": is_plain,
         "guest_rooms": request.app[DEPS].guest_rooms,
         # Whether the visitor may cannot be known here: who comes from another site brings no session.
-        "offers_accounts": request.app[DEPS].desk is not None and request.app[DEPS].settings.add_accounts == "members",
+        "offers_accounts": request.app[DEPS].desk is not None
+        and request.app[DEPS].settings.add_accounts in ("company", "members"),
         "code": "",
         # Before there is a code, only the platforms' names are shown.
         "ways": invites(request, "CODE" if is_plain else link_url(request)),
