@@ -13,7 +13,10 @@ def route_name(request: web.BaseRequest) -> str:
     """The route's pattern (``/p/{token}``); an adapter's is only its account, its paths may hold secrets."""
     if not isinstance(request, web.Request):
         return "-"
-    resource = request.match_info.route.resource
+    try:
+        resource = request.match_info.route.resource
+    except AssertionError:  # what could not even be read has no route
+        return "-"
     if resource is None:
         return "(no page)"
     pattern = resource.canonical

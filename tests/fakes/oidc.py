@@ -13,6 +13,7 @@ import json
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Self
@@ -20,8 +21,8 @@ from urllib.parse import unquote_plus, urlencode
 
 import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 CLIENT_ID, CLIENT_SECRET = "bridge", "canary-of-the:client+100%"
 LIFE_S = 300
@@ -52,12 +53,11 @@ def public_pem(name: str) -> bytes:
     return rsa_key(name).public_key().public_bytes(kind, shape)
 
 
-def with_secret(claims: dict[str, Any], head: dict[str, Any], secret: bytes) -> str:
-    """A token signed with HMAC, whatever the secret is (libraries refuse a public key for that)."""
-    parts = [{"typ": "JWT", **head, "alg": "HS256"}, claims]
-    signed = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
-    digest = hmac.digest(signed, secret, "sha256")
-    return (signed + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")).decode()
+def token_of(head: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    """A token, whatever is in it and whatever signs it: libraries refuse to make some that attackers do make."""
+    parts = [json.dumps(part).encode() for part in ({"typ": "JWT", **head}, claims)]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    return (signed + b"." + base64.urlsafe_b64encode(sign(signed)).rstrip(b"=")).decode()
 
 
 @dataclass
@@ -193,13 +193,16 @@ class OidcDouble:
         now_s = int(time.time())
         times = {"iat": now_s, "exp": now_s + LIFE_S}
         known = {"iss": self.issuer, "aud": CLIENT_ID, "nonce": nonce, **times, **self.user}
-        claims, head = _changed(known, self.claims), {"kid": self.key, **self.head}
-        if self.algorithm == "HS256":
-            return with_secret(claims, head, self.secret)
-        if self.algorithm == "none":
-            return jwt.encode(claims, None, algorithm="none", headers=head)
-        key: Any = ec_key(self.key) if self.algorithm.startswith("ES") else rsa_key(self.key)
-        return jwt.encode(claims, key, algorithm=self.algorithm, headers=head)
+        claims = _changed(known, self.claims)
+        head = _changed({"alg": self.algorithm, "kid": self.key}, self.head)
+        if self.algorithm == "ES256":
+            return jwt.encode(claims, ec_key(self.key), algorithm="ES256", headers=head)
+        ways: dict[str, Callable[[bytes], bytes]] = {
+            "none": lambda signed: b"",
+            "HS256": lambda signed: hmac.digest(self.secret, signed, "sha256"),
+            "RS256": lambda signed: rsa_key(self.key).sign(signed, padding.PKCS1v15(), hashes.SHA256()),
+        }
+        return token_of(head, claims, ways[self.algorithm])
 
 
 def _changed(known: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,8 @@ async def open_company(store_url: str, provider: OidcDouble, **settings: Any) ->
     """An installation that sends people to ``provider``, which knows it."""
     port = free_port()
     provider.redirect_uri = f"http://127.0.0.1:{port}/sign-in/callback"
-    async with open_house(
-        store_url, port=port, **{"add_accounts": "company", **provider.settings, **settings}
-    ) as house:
+    known: dict[str, Any] = {"port": port, "add_accounts": "company", **provider.settings}
+    async with open_house(store_url, **(known | settings)) as house:
         yield house
 
 
