@@ -64,6 +64,7 @@ def _serve(wanted: dict[str, Any]) -> None:
             scope=["openid", "profile", "email", "groups"],
             token_endpoint_auth_method="client_secret_basic",
         )
+        Backend.instance.save(client)  # it must be there to be its own audience
         client.audience = [client]
         Backend.instance.save(client)
     make_server("localhost", wanted["port"], app, threaded=True).serve_forever()
