@@ -81,6 +81,11 @@ def _suits(raw: dict[str, Any], algorithm: str) -> bool:
     return bool(raw.get("use", "sig") == "sig" and raw.get("alg", algorithm) == algorithm)
 
 
+def is_usable(raw: dict[str, Any]) -> bool:
+    """Is there an algorithm that this key could have signed with?"""
+    return any(_suits(raw, algorithm) and _made(raw, algorithm) for algorithm in _KINDS)
+
+
 def _made(raw: dict[str, Any], algorithm: str) -> Any:
     import jwt
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from bridgebot import process
-from bridgebot.commands import checks
+from bridgebot.commands import checks, company
 from core.accounts import Accounts
 from core.contract import Finding
 from core.deps import wall_clock_ms
@@ -72,6 +72,8 @@ async def _examine(settings: Settings, redactor: Redactor, accept_new_key: bool)
 
 async def _findings(settings: Settings, redactor: Redactor, accept_new_key: bool) -> AsyncIterator[Finding]:
     yield _web(settings)
+    for finding in await company.findings(settings):
+        yield finding
     try:
         async with process.visited_store(settings) as opened:
             redactor.add(opened.secret_key)

@@ -10,7 +10,7 @@ from aiohttp import web
 from portal.came_from import remember, targets
 from portal.company import RULES
 from portal.desk import AccountView, Desk, Form, NotTaken
-from portal.errors import Oops
+from portal.errors import Oops, Way
 from portal.forms import DEPS, read_form
 from portal.limits import allow
 from portal.pages.portal_link import opened
@@ -43,8 +43,17 @@ def may_add(request: web.Request, session: Session) -> bool:
     return session.operator or who == "members" or (who == "company" and not session.room)
 
 
+def _may_as_company(request: web.Request, session: Session) -> bool:
+    """Might this visitor add accounts once they sign in with the company's account?"""
+    return RULES in request.app and request.app[DEPS].settings.add_accounts == "company" and bool(session.room)
+
+
 def _must_be_allowed(request: web.Request, session: Session) -> None:
     if not may_add(request, session):
+        if _may_as_company(request, session):
+            portal = request.match_info.get("token")
+            way = Way(f"/p/{portal}/sign-in" if portal else "/sign-in", "Use my company account")
+            raise Oops(403, "Your company account is needed here", "Sign in with it to add your team's account.", way)
         raise Oops(403, "The operator adds accounts here", "Ask whoever runs this bridge to add your team's account.")
 
 
@@ -56,6 +65,7 @@ async def list_page(request: web.Request) -> web.Response:
         "accounts": [account for account in await desk.accounts() if is_theirs(account, session)],
         "forms": desk.forms() if may_add(request, session) else (),
         "session": session,
+        "may_as_company": _may_as_company(request, session),
         "targets": await targets(request, session),
         "flash": await take_flash(request),
     }

@@ -8,6 +8,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from core.contract import AdapterError, Invite, Invites
+from portal.company import RULES
 from portal.deps import GuestRooms
 from portal.errors import Oops
 from portal.forms import DEPS, read_form
@@ -51,7 +52,8 @@ async def landing(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     # The steps are shown without a tap-to-invite link: that one needs a real code, which a room gives out.
     ways = invites(request, "CODE")
-    return page(request, "landing.html", {"ways": ways, "guest_rooms": deps.guest_rooms})
+    context = {"ways": ways, "guest_rooms": deps.guest_rooms, "is_company": RULES in request.app}
+    return page(request, "landing.html", context)
 
 
 async def make_two(request: web.Request) -> web.Response:

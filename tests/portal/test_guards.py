@@ -292,6 +292,15 @@ async def test_a_compressed_body_is_refused_unread(site: Site) -> None:
     assert site.shed.bodies == []
 
 
+async def test_a_request_that_cannot_be_read(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """An endless address is a 400, and the access log, which has no route to name then, lives on."""
+    caplog.set_level(logging.DEBUG, "bridgebot.access")
+    async with site.browser().get("/" + "x" * 9000) as response:
+        assert response.status == 400
+    assert "Unhandled exception" not in caplog.text
+    assert " - 400 " in caplog.text
+
+
 async def test_a_big_body_is_refused(site: Site) -> None:
     """Bodies have a cap, for forms and webhooks (threat 18)."""
     big = b"x" * (1024 * 1024 + 1)

@@ -112,7 +112,9 @@ async def test_who_adds_accounts(
         await sign_in(by_claim)
         for client, may in ((by_chat, chat), (by_company, company), (by_claim, operator)):
             assert ("/add/tea" in await house.page(client, "/accounts")) is may
-            await house.page(client, "/add/tea", 200 if may else 403)
+            text = await house.page(client, "/add/tea", 200 if may else 403)
+            asked_for = "Use my company account" in text
+            assert asked_for is (choice == "company" and client is by_chat)
         assert "Signed in as the operator" in await house.page(by_claim, "/accounts")
 
 

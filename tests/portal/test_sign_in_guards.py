@@ -363,6 +363,27 @@ async def test_a_provider_that_is_not_there(store: Redis, store_url: str, provid
         assert (await sign_in(client))[0] == 200
 
 
+async def test_a_provider_that_says_nothing(
+    store: Redis, store_url: str, provider: OidcDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that takes the question and never answers holds nobody up for long."""
+    monkeypatch.setattr("portal.oidc.ANSWER_S", 0.2)
+    done = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        provider.issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with open_company(store_url, provider) as house:
+            client = house.browser()
+            token = await house.form_token(client)
+            assert (await post(client, "/sign-in", form_token=token)).status == 503
+        done.set()
+
+
 # --- keys and documents over time
 
 
