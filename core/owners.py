@@ -1,4 +1,4 @@
-"""Whose an account is: who added it in the portal, as the platform that they came from knows them.
+"""Whose an account is: who added it in the portal, as the platform that they came from (or the company) knows them.
 
 The name of an account that was somebody's stays theirs when it is removed: rooms are known by it, so whoever got it
 next would hear what waits for them. An account that the operator adds under such a name is the operator's alone.
@@ -22,12 +22,14 @@ OWNERS = keys.PREFIX + "owners"
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Somebody who added an account. ``person`` is ``account/author id``, ``name`` is for people."""
+    """Somebody who added an account. ``person`` is ``account/author id``, or ``oidc:issuer#subject`` of somebody who
+    signed in with the company's account; ``name`` is for people.
+    """
 
     person: str
     name: str
     room: RoomId
-    """The room that they came from."""
+    """The room that they came from; empty where they came from none."""
     platform: PlatformId
     """Of the account that they added."""
     added_at_ms: int = 0

@@ -12,6 +12,12 @@ from portal.company import Rules, rules_of
 from portal.id_token import is_usable
 from portal.oidc import CALLBACK, Provider, ProviderTrouble
 
+_NO_ISSUER = Finding(
+    False,
+    "company sign-in: BRIDGEBOT_ADD_ACCOUNTS is company, and no provider is set",
+    "Set BRIDGEBOT_OIDC_ISSUER, or BRIDGEBOT_ADD_ACCOUNTS to operator.",
+)
+
 
 async def findings(settings: Settings) -> list[Finding]:
     """What is set, and whether the provider answers; nothing where there is no such sign-in. Only a person who signs
@@ -22,7 +28,7 @@ async def findings(settings: Settings) -> list[Finding]:
     except SettingsError as error:
         return [Finding(False, f"company sign-in: {error}")]
     if rules is None:
-        return []
+        return [_NO_ISSUER] if settings.add_accounts == "company" else []
     return [await _answers(settings, rules), _redirect(settings), *_who(settings, rules)]
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from codes.links import LinkError, Revocable
 from core.model import RoomId
+from portal.company import RULES
 from portal.deps import RoomView
 from portal.errors import Oops
 from portal.forms import DEPS, read_form
@@ -52,13 +53,17 @@ def _context(request: web.Request, link: Revocable, room: RoomView) -> dict[str,
         "gives_codes": is_plain,
         "guest_rooms": request.app[DEPS].guest_rooms,
         # Whether the visitor may cannot be known here: who comes from another site brings no session.
-        "offers_accounts": request.app[DEPS].desk is not None
-        and request.app[DEPS].settings.add_accounts in ("company", "members"),
+        "offers_accounts": _offers_accounts(request),
         "code": "",
         # Before there is a code, only the platforms' names are shown.
         "ways": invites(request, "CODE" if is_plain else link_url(request)),
         "minutes": max(1, request.app[DEPS].settings.code_ttl_s // 60),
     }
+
+
+def _offers_accounts(request: web.Request) -> bool:
+    who = request.app[DEPS].settings.add_accounts
+    return request.app[DEPS].desk is not None and (who == "members" or (who == "company" and RULES in request.app))
 
 
 async def portal_page(request: web.Request) -> web.Response:

@@ -56,6 +56,7 @@ async def test_what_is_wrong_with_the_provider(provider: OidcDouble) -> None:
     [
         ({"add_accounts": "nobody"}, "nothing to sign in to"),
         ({"add_accounts": "operator"}, "may add no account"),
+        ({"oidc_issuer": ""}, "no provider is set"),
         ({"oidc_client_id": ""}, "BRIDGEBOT_OIDC_CLIENT_ID"),
         ({"oidc_issuer": "https://localhost.invalid"}, "only on this machine"),
     ],

@@ -268,13 +268,20 @@ async def test_other_rules_end_sessions(house: House, provider: OidcDouble, stor
             assert await is_signed_in(visitor) is holds
 
 
-@pytest.mark.parametrize("settings", [{}, {"add_accounts": "nobody", "oidc_issuer": "http://localhost:1"}])
+@pytest.mark.parametrize(
+    "settings", [{"add_accounts": "company"}, {"add_accounts": "nobody", "oidc_issuer": "http://localhost:1"}]
+)
 async def test_where_there_is_none(store: Redis, store_url: str, settings: dict[str, str]) -> None:
-    """Without an issuer, or without anything to sign in to, there are no such pages."""
+    """Without an issuer, or without anything to sign in to, there are no such pages, and nothing leads there."""
     known = {"oidc_client_id": "bridge", **settings}
-    async with open_house(store_url, frozenset({"web"}), **known) as house:
+    async with open_house(store_url, **known) as house:
         for path in ("/sign-in", "/sign-in/callback?state=x&code=y"):
             await house.page(house.browser(), path, 404)
+        portal = await house.node.deps.links.issue_revocable("portal", OFFICE)
+        for path in ("/", f"/p/{portal}"):
+            text = await house.page(house.browser(), path)
+            assert "/sign-in" not in text
+            assert "/account" not in text
 
 
 async def test_secrets_are_nowhere(house: House, provider: OidcDouble, caplog: pytest.LogCaptureFixture) -> None:
