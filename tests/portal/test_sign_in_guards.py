@@ -70,7 +70,7 @@ FORGED: dict[str, dict[str, Any]] = {
     "no key named": {"head": {"kid": None}},
     "key named by a number": {"head": {"kid": 7}},
     "key brought along": {"key": "two", "head": {"jwk": jwk("two")}},
-    "two keys of one name": {"published": [{**jwk("two"), "kid": "one"}, jwk("one")]},
+    "two keys of one name": {"published": [jwk("one"), {**jwk("two"), "kid": "one"}]},
     "key for other uses": {"published": [{**jwk("one"), "use": "enc"}]},
     "key of another algorithm": {"published": [{**jwk("one"), "alg": "PS256"}]},
     "key of another kind": {"published": [{**jwk("ec"), "kid": "one"}]},
