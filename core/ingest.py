@@ -207,7 +207,8 @@ class Ingest:
         limit = self._settings.batch
         pending, stopped, moved = self.pending, self._stopped, self._moved
         by_room: dict[RoomId, list[Item]] = {}
-        while pending:
+        pending.begin_round()
+        while not pending.round_is_over():
             item = pending.pop()
             room = item.event.room
             group = by_room.get(room)

@@ -15,8 +15,8 @@ from core.wire import Incoming
 if TYPE_CHECKING:
     from core.ingest import Gate
 
-TURN = 20
-"""Events of a room that go in before it is the next room's turn."""
+TURN = 50
+"""Events of a room that go in before it is the next room's turn, where there are others."""
 
 
 class Detour:
@@ -79,8 +79,8 @@ class Pending:
     def __init__(self) -> None:
         self._rooms: OrderedDict[RoomId, deque[Item]] = OrderedDict()
         self._count = 0
-        self._taken = 0
-        """Of the first room, in its turn."""
+        self._taken: dict[RoomId, int] = {}
+        """Room → how many of its events went in, in this round."""
         self._spanning = 0
         """Items that concern several rooms: until they are through, everything goes in as it was emitted."""
 
@@ -107,8 +107,18 @@ class Pending:
             waiting = self._rooms.setdefault(room, deque())
             self._rooms[room] = deque(sorted([*back, *waiting], key=by_index))
 
+    def begin_round(self) -> None:
+        """Every room has a turn again."""
+        self._taken.clear()
+
+    def round_is_over(self) -> bool:
+        """Whether every room has had its turn, or nothing waits. A room that is alone need not stop."""
+        if not self._count:
+            return True
+        return len(self._taken) > 1 and self._taken.get(next(iter(self._rooms)), 0) >= TURN
+
     def pop(self) -> Item:
-        """The next one. Raises StopIteration when there is none."""
+        """The next one; there must be one."""
         if self._spanning:
             room = min(self._rooms, key=lambda each: self._rooms[each][0].index)
         else:
@@ -117,13 +127,11 @@ class Pending:
         item = waiting.popleft()
         self._count -= 1
         self._spanning -= _spans(item)
-        self._taken += 1
+        taken = self._taken[room] = self._taken.get(room, 0) + 1
         if not waiting:
             del self._rooms[room]
-            self._taken = 0
-        elif self._taken >= TURN:
+        elif taken % TURN == 0:
             self._rooms.move_to_end(room)
-            self._taken = 0
         return item
 
 

@@ -39,8 +39,8 @@ SAMEROOMS = (
 )
 
 POINTS = (
-    "through:before", "through:after", "ingest:before", "ingest:after", "append:before", "append:after", "complete:before", "complete:after",
-    "mark:after", "spill:before", "spill:after", "trim:after", "caught_up:after",
+    "through:before", "through:after", "ingest:before", "ingest:after", "append:before", "append:after",
+    "complete:before", "complete:after", "mark:after", "spill:before", "spill:after", "trim:after", "caught_up:after",
 )  # fmt: skip
 
 
