@@ -42,6 +42,8 @@ DOWN_RETRY_S = 0.5
 MOVE_IS_NEW_S = 600.0
 """So long the shard that a room moved away from is asked first: it knows what was taken in there."""
 
+TURNS = 4
+"""Rooms that share a batch evenly when all of them have much to say."""
 RECENT_MAX = 5_000
 """Dedup keys of this process's newest events: what has one of them is certainly a redelivery."""
 
@@ -127,7 +129,7 @@ class Ingest:
         self._settings = journals.settings
         self._shards = shards
         self._script = Script(journals.store, "ingest")
-        self.pending = Pending()
+        self.pending = Pending(max(1, journals.settings.batch // TURNS))
         self._stopped: dict[RoomId, Stop] = {}
         """Rooms that have an event which is not complete, or that are moving."""
         self._added = 0

@@ -15,9 +15,6 @@ from core.wire import Incoming
 if TYPE_CHECKING:
     from core.ingest import Gate
 
-TURN = 50
-"""Events of a room that go in before it is the next room's turn, where there are others."""
-
 
 class Detour:
     """What is special about the way of an event that cannot go straight in."""
@@ -76,7 +73,9 @@ def by_index(item: Item) -> int:
 class Pending:
     """Items by room. Few at a time are the rule; thousands, of one room, the exception that this is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int) -> None:
+        self._turn = turn
+        """Events of a room that go in before it is the next room's turn, where there are others."""
         self._rooms: OrderedDict[RoomId, deque[Item]] = OrderedDict()
         self._count = 0
         self._taken: dict[RoomId, int] = {}
@@ -115,7 +114,7 @@ class Pending:
         """Whether every room has had its turn, or nothing waits. A room that is alone need not stop."""
         if not self._count:
             return True
-        return len(self._taken) > 1 and self._taken.get(next(iter(self._rooms)), 0) >= TURN
+        return len(self._taken) > 1 and self._taken.get(next(iter(self._rooms)), 0) >= self._turn
 
     def pop(self) -> Item:
         """The next one; there must be one."""
@@ -130,7 +129,7 @@ class Pending:
         taken = self._taken[room] = self._taken.get(room, 0) + 1
         if not waiting:
             del self._rooms[room]
-        elif taken % TURN == 0:
+        elif taken % self._turn == 0:
             self._rooms.move_to_end(room)
         return item
 
