@@ -4,6 +4,7 @@ are not the operator.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,17 +16,18 @@ from msgspec import inspect
 from msgspec.structs import replace
 
 from bots import registry
+from bridgebot import given
 from bridgebot.commands import adding
 from bridgebot.commands.questions import Question, questions, read
 from bridgebot.fence import Fence, Typed, refuse_private
 from bridgebot.tending import Tending
 from core.accounts import AccountError
-from core.contract import Platform, Rejected, Retry
+from core.contract import Platform, Rejected, Retry, SignIn
 from core.logs import Redactor
 from core.model import AccountId
 from core.owners import NoNameLeft, Owner
 from core.store import TRANSIENT, StoreDown
-from portal.desk import Field, Form, Kind, NotTaken
+from portal.desk import Field, Form, Kind, NotTaken, Way
 from portal.sessions import Session
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Onboarding(Tending):
 
     def __init__(self, node: Node, fence: Fence) -> None:
         super().__init__(node, fence)
+        self._redeeming = asyncio.Lock()
 
     def forms(self) -> Sequence[Form]:
         """See Desk.forms. Platforms whose library is not installed are left out."""
@@ -76,6 +79,71 @@ class Onboarding(Tending):
             await refuse_private(_typed(found, answers))
             await self._count(by)
             return await self._add_for(by, found, config)
+
+    # --- by signing in at the service
+
+    async def way(self, platform: str) -> Way | None:
+        """See Desk.way."""
+        try:
+            found = await given.app_on(self.node.apps, platform)
+        except AccountError as error:
+            log.error("an app cannot be used", platform=platform, why=str(error))
+            return None
+        if found is None:
+            return None
+        _, sign_in, app = found
+        return Way(sign_in.button, tuple(sign_in.destinations(app)))
+
+    async def leave(self, platform: str, state: str, by: Session) -> str:
+        """See Desk.leave."""
+        found, sign_in, app = await self._app(platform)
+        with _told_in_words(found, Redactor()):
+            if not by.operator:
+                await self._count(by)
+            return sign_in.address(app, state, given.redirect_url(self.node.settings, found.id))
+
+    async def redeem(self, platform: str, answer: Mapping[str, str], by: Session) -> AccountId:
+        """See Desk.redeem. The addresses are the operator's, so there is no fence."""
+        found, sign_in, app = await self._app(platform)
+        with _told_in_words(found, Redactor([answer.get("code", "")])):
+            if not by.operator:
+                await self._count(by)
+            url = given.redirect_url(self.node.settings, found.id)
+            name, config = await given.redeemed(sign_in, app, answer, url)
+            async with self._redeeming:  # of two at once for one team the second finds the first
+                return await self._keep(by, found, name or found.id, config)
+
+    async def _app(self, platform: str) -> tuple[Platform, SignIn, Any]:
+        try:
+            found = await given.app_on(self.node.apps, platform)
+        except AccountError as error:
+            raise NotTaken({"": str(error)}) from None
+        if found is None:
+            raise NotTaken({"": "The operator has registered no app there. Add the account with tokens of your own."})
+        return found
+
+    async def _keep(self, by: Session, platform: Platform, name: str, config: Any) -> AccountId:
+        """Add what a team has given, or renew it. Raises AccountError, NotTaken, NoNameLeft."""
+        accounts = self.node.accounts
+        if known := given.there(accounts, await accounts.list(), platform, config):
+            account, before = known
+            owner = await self.owners.of(account)
+            if not by.operator and (owner is None or owner.person != by.person):
+                raise NotTaken({"": _ANOTHERS})
+            await accounts.renew(account, given.renewed(before, config))
+            return account.id
+        if by.operator:
+            return (await accounts.ensure(name, platform.id, config))[0]
+        owner = Owner(by.person, by.name, by.room, platform.id)
+        account_id = await accounts.add(await self.owners.reserve(name, owner), platform.id, config)
+        added = await accounts.get(account_id)
+        if added is None:
+            raise Retry(0, "it is gone again")
+        await self.owners.confirm(added, owner)
+        log.info("an account was added in the portal", account=account_id, person=by.person)
+        return account_id
+
+    # --- with tokens
 
     async def _add_for(self, by: Session, platform: Platform, config: Any) -> AccountId:
         """Add it as an account of a person who is not the operator. Raises Rejected, Retry, AccountError, NotTaken."""

@@ -17,6 +17,7 @@ import click
 from msgspec.structs import replace
 
 from core.accounts import Accounts
+from core.apps import Apps
 from core.deps import wall_clock_ms
 from core.embedded import EmbeddedStore, prepare_folder, socket_path
 from core.logs import Redactor, configure
@@ -120,6 +121,7 @@ class Visit:
     settings: Settings
     store: Redis
     accounts: Accounts
+    apps: Apps
 
 
 @asynccontextmanager
@@ -130,7 +132,8 @@ async def visit(settings: Settings, redactor: Redactor) -> AsyncIterator[Visit]:
         store = open_store(opened.redis_url, max_connections=4)
         try:
             await check_key(store, opened.secret_key)
-            yield Visit(opened, store, Accounts(store, opened.secret_key, wall_clock_ms, redactor.add))
+            accounts = Accounts(store, opened.secret_key, wall_clock_ms, redactor.add)
+            yield Visit(opened, store, accounts, Apps(store, opened.secret_key, redactor.add))
         finally:
             await store.aclose()
 

@@ -26,6 +26,7 @@ from bots.registry import UnknownPlatform
 from bots.registry import platform as find_platform
 from core import keys
 from core.accounts import AccountError, Accounts
+from core.apps import Apps
 from core.deps import Deps, make_deps
 from core.directory import Directory
 from core.ingest import Ingest
@@ -86,6 +87,7 @@ class Node:
     settings: Settings
     deps: Deps
     accounts: Accounts
+    apps: Apps
     source: AccountSource
     adapters: Adapters
     directory: Directory
@@ -201,7 +203,8 @@ async def open_node(
     adapters = Adapters(deps, source, find_platform)
     metrics = Metrics()
     deps.ingest.on_accepted = metrics.accepted
-    return Node(settings, deps, accounts, source, adapters, Directory(deps), metrics, on_secret=on_secret)
+    apps = Apps(store, settings.secret_key, on_secret)
+    return Node(settings, deps, accounts, apps, source, adapters, Directory(deps), metrics, on_secret=on_secret)
 
 
 class PartFailed(click.ClickException):

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bots.emit import AccountEmit
 from bots.host import Account as StoredAccount
 from bots.host import Adapters
+from bots.registry import UnknownPlatform
 from bots.registry import platform as find_platform
+from core.accounts import AccountError
 from core.contract import Adapter, Platform, Route, Webhooks
 from core.deps import Deps
 from core.directory import NoAnswer
-from core.model import RoomId
+from core.model import AccountId, PlatformId, RoomId
 from core.owners import Owners
 from core.store import TRANSIENT, StoreDown
 from portal.deps import Account, Actor, PortalDeps
-from portal.mounts import router
+from portal.mounts import APPS_PREFIX, router
 
 if TYPE_CHECKING:
+    from aiohttp.web import UrlDispatcher
+
     from bridgebot.roles import Node
 
 log = structlog.get_logger()
@@ -67,11 +72,17 @@ class LiveAccounts:
         self._node = node
         self._adapters = Adapters(node.deps, node.source, find_platform)
         self._now: tuple[Account, ...] = ()
+        self._platforms: dict[AccountId, PlatformId] = {}
+        self._apps: dict[str, tuple[Any, UrlDispatcher]] = {}
         self._changed = asyncio.Event()
 
     def __call__(self) -> Sequence[Account]:
         """The accounts, as of the last look."""
         return self._now
+
+    def apps(self) -> Mapping[str, UrlDispatcher]:
+        """The routes of the operator's apps, as of the last look."""
+        return {platform: routes for platform, (_, routes) in self._apps.items()}
 
     def changed(self) -> None:
         """An account was added, changed or removed: look again."""
@@ -82,17 +93,37 @@ class LiveAccounts:
         before = {account.id: account for account in self._now}
         owners = Owners(self._node.deps.store)
         private = await owners.private(await self._node.accounts.list())
-        found = [
-            self._made(stored, before.get(stored.id), is_public=stored.id not in private)
-            for stored in await self._node.source()
-        ]
+        there = await self._node.source()
+        self._platforms = {stored.id: stored.platform for stored in there}
+        found = [self._made(stored, before.get(stored.id), is_public=stored.id not in private) for stored in there]
         self._now = tuple(account for account in found if account)
+        await self._look_at_apps()
         kept = {account.id: account for account in self._now}
         for account in before.values():
             if account.id not in kept:
                 self._adapters.forget(account.id)
             if account.id not in kept or kept[account.id].adapter is not account.adapter:
                 await self._stop(account)
+
+    async def _look_at_apps(self) -> None:
+        before, self._apps = self._apps, {}
+        for name in await self._node.apps.names():
+            try:
+                platform = find_platform(name)
+                app = await self._node.apps.get(platform)
+            except (AccountError, UnknownPlatform) as error:
+                log.error("an app cannot be used", platform=name, why=str(error))
+                continue
+            if app is None or platform.sign_in is None:
+                continue
+            known = before.get(name)
+            if known is None or known[0] != app:
+                routes = platform.sign_in.routes(app, partial(self._of, platform.id), self._node.deps.now_ms)
+                known = app, router(platform.id, routes, APPS_PREFIX)
+            self._apps[name] = known
+
+    def _of(self, platform: PlatformId) -> Sequence[Adapter]:
+        return [account.adapter for account in self._now if self._platforms.get(account.id) == platform]
 
     async def follow(self) -> None:
         """Look after every change, until cancelled."""
@@ -149,6 +180,7 @@ def portal_deps(node: Node, accounts: LiveAccounts) -> PortalDeps:
         metrics=node.metrics_text,
         now_ms=node.deps.now_ms,
         random_id=node.deps.random_id,
+        apps=accounts.apps,
         metrics_token=node.settings.metrics_token,
         desk=Onboarding(node, Fence()) if node.settings.add_accounts != "nobody" else None,
     )

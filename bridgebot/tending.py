@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from bots import registry
+from bridgebot.commands.checks import address
+from bridgebot.revoking import at_once, revoked
 from core import keys
 from core.accounts import Account, AccountError
 from core.contract import Adapter, AdapterError, Finding, Invites, Rooms
@@ -81,9 +83,9 @@ class Tending:
         from bridgebot.process import Visit
 
         stored = await self._stored(account)
-        visit = Visit(self.node.settings, self.node.deps.store, self.node.accounts)
+        visit = Visit(self.node.settings, self.node.deps.store, self.node.accounts, self.node.apps)
         try:
-            if account.owner:
+            if account.owner and not self._is_by_app(stored):
                 found = await self.fence.run(lambda: look_at(stored, visit), LOOK_S)
             else:
                 found = await look_at(stored, visit)
@@ -103,8 +105,6 @@ class Tending:
 
     async def guide(self, account: AccountView, code: str) -> Guide:
         """See Desk.guide."""
-        from bridgebot.commands.checks import address
-
         stored = await self._stored(account)
         try:
             platform = registry.platform(stored.platform)
@@ -162,15 +162,32 @@ class Tending:
         rooms = {end for tube in own for end in (tube.a, tube.b) if account_of(end) == account.id}
         return Connections(tuple(ends(tube, states) for tube in own), tuple(sorted(rooms)))
 
-    async def remove(self, account: AccountView, by: Session, *, end: bool) -> None:
+    async def remove(self, account: AccountView, by: Session, *, end: bool) -> str:
         """See Desk.remove."""
         if end:
             for room in (await self.connections(account)).rooms:
                 # The account is theirs, and so is the end of what it does.
                 with suppress(NoAnswer):  # it is noted, and done before anything that comes later
                     await self.node.directory.act(room, by.person, by.name, "disable", "", True)
+        words = await self._revoked(account)
         await self.node.accounts.remove(account.id)
         await self.node.deps.store.delete(_looked_key(account))
+        return words
+
+    async def _revoked(self, account: AccountView) -> str:
+        stored = await self._stored(account)
+        url = address(self.node.settings, stored.id)
+        run = self.fence.run if account.owner and not self._is_by_app(stored) else at_once
+        return self._redactor(stored)(await revoked(self.node.accounts, self.node.apps, stored, url, run))
+
+    def _is_by_app(self, account: Account) -> bool:
+        """Is it spoken to where the operator's app says, and not where its owner typed?"""
+        try:
+            platform = registry.platform(account.platform)
+            config = self.node.accounts.open(account, platform.config)
+        except (AccountError, registry.UnknownPlatform):
+            return False
+        return platform.sign_in is not None and platform.sign_in.gave(config)
 
     # --- parts
 

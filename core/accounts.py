@@ -11,24 +11,26 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import msgspec
-from msgspec import inspect
 
 from core import keys
 from core.model import AccountId, PlatformId
-from core.secrets import SealBroken, seal, unseal
-from core.store import Redis
+from core.sealing import Sealing
+from core.secrets import SealBroken
+from core.store import Redis, as_awaitable
 
 ACCOUNTS = keys.ACCOUNTS
 CHANGED = b"changed"
 """What is published on the channel :data:`ACCOUNTS` after every change."""
 MAX_ID_CHARS = 32
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_SEALED = "$sealed"
 _MAX_TRIES = 1000
+_RENEW = """
+if redis.call("HEXISTS", KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call("HSET", KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
 
 Config = TypeVar("Config")
-Change = Callable[[str, str], Any]
-"""``change(where, secret)``: what takes the place of a secret."""
 
 
 class AccountError(Exception):
@@ -81,9 +83,8 @@ class Accounts:
     ) -> None:
         """``on_secret`` is told every secret that is sealed or opened, so that logs can hide it."""
         self._store = store
-        self._secret_key = secret_key
+        self._sealing = Sealing(secret_key, on_secret)
         self._now_ms = now_ms
-        self._on_secret = on_secret
 
     async def add(self, account_id: str, platform: PlatformId, config: msgspec.Struct) -> AccountId:
         """Store a new account. Raises AccountError when the id is not valid or taken."""
@@ -129,8 +130,7 @@ class Accounts:
         """The account's configuration, its secrets opened. Raises AccountError."""
         again = f"Add it again: bridgebot accounts remove {account.id}, then bridgebot accounts add"
         try:
-            fields = _unseal(account.config, f"{account.id}/", self._unseal)
-            return msgspec.convert(fields, config_type)
+            return self._sealing.opened(account.config, f"{account.id}/", config_type)
         except SealBroken:
             raise AccountError(
                 f"The secrets of the account {account.id} were sealed with another SECRET_KEY. Put the old key back; "
@@ -141,18 +141,15 @@ class Accounts:
                 f"The configuration of the account {account.id} does not fit: {error}. {again}"
             ) from None
 
-    def _seal(self, where: str, secret: str) -> Any:
-        self._on_secret(secret)
-        # An empty secret is none, and nothing has to be loaded to keep it.
-        return {_SEALED: seal(self._secret_key, where, secret)} if secret else ""
-
-    def _unseal(self, where: str, sealed: str) -> str:
-        secret = unseal(self._secret_key, where, sealed)
-        self._on_secret(secret)
-        return secret
+    async def renew(self, account: Account, config: msgspec.Struct) -> None:
+        """Give the account another configuration; all else of it stays. One that is gone meanwhile stays gone."""
+        fields = self._sealing.closed(config, f"{account.id}/")
+        record = msgspec.json.encode(Account(account.id, account.platform, fields, account.added_at_ms))
+        if await as_awaitable(self._store.eval(_RENEW, 1, ACCOUNTS, account.id, record)):
+            await self._store.publish(ACCOUNTS, CHANGED)
 
     async def _put(self, account_id: AccountId, platform: PlatformId, config: msgspec.Struct) -> bool:
-        fields = _seal(msgspec.to_builtins(config), inspect.type_info(type(config)), f"{account_id}/", self._seal)
+        fields = self._sealing.closed(config, f"{account_id}/")
         record = msgspec.json.encode(Account(account_id, platform, fields, self._now_ms()))
         if not await self._store.hsetnx(ACCOUNTS, account_id, record):
             return False
@@ -166,37 +163,3 @@ class Accounts:
 
 def _decode(row: bytes) -> Account:
     return msgspec.json.decode(row, type=Account)
-
-
-def _seal(value: Any, kind: inspect.Type, where: str, change: Change) -> Any:
-    """``value`` (builtins of type ``kind``) with every secret in it changed."""
-    if isinstance(kind, inspect.Metadata):
-        if isinstance(value, str) and (kind.extra or {}).get("secret"):
-            return change(where, value)
-        return _seal(value, kind.type, where, change)
-    if isinstance(kind, inspect.UnionType):
-        for option in kind.types:
-            value = _seal(value, option, where, change)
-        return value
-    if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-        kinds = {field.encode_name: field.type for field in kind.fields}
-        return {
-            name: _seal(item, kinds[name], f"{where}.{name}", change) if name in kinds else item
-            for name, item in value.items()
-        }
-    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        return {name: _seal(item, kind.value_type, f"{where}.{name}", change) for name, item in value.items()}
-    if isinstance(kind, inspect.CollectionType | inspect.VarTupleType) and isinstance(value, list | tuple):
-        return [_seal(item, kind.item_type, f"{where}.{at}", change) for at, item in enumerate(value)]
-    return value
-
-
-def _unseal(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
-    """The inverse of :func:`_seal`. Goes by the record and not by the type, which may have changed since."""
-    if isinstance(value, dict):
-        if value.keys() == {_SEALED}:
-            return change(where, value[_SEALED])
-        return {name: _unseal(item, f"{where}.{name}", change) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_unseal(item, f"{where}.{at}", change) for at, item in enumerate(value)]
-    return value

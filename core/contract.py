@@ -7,7 +7,7 @@ Adapters keep nothing that matters in memory: what they must remember goes into 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -391,6 +391,46 @@ def no_steps(account: AccountId, config: Any, url: str) -> Sequence[str]:
     return ()
 
 
+async def nothing_to_revoke(config: Any, url: str, app: Any) -> str:
+    """The revocation of a platform whose accounts have nothing that outlives them."""
+    return ""
+
+
+def no_routes(app: Any, adapters: Callable[[], Sequence[Adapter]], now_ms: Callable[[], int]) -> Sequence[Route]:
+    """An app that its service does not call."""
+    return ()
+
+
+class SignIn(msgspec.Struct, frozen=True):
+    """A service where a team gives its account by signing in and agreeing there (OAuth), through an app that the
+    operator registered once and whose credentials are kept as those of accounts are.
+    """
+
+    button: str
+    """What the button in the portal says: ``Add to …``."""
+    app: type[msgspec.Struct]
+    """What the operator is asked for, like :attr:`Platform.config`."""
+    prepare: Callable[[Any, str], Awaitable[Any]]
+    """``prepare(app, public_url)``: the app, completed. Raises Rejected with how to mend it, and Retry."""
+    steps: Callable[[Any, str, str], Sequence[str]]
+    """``steps(app, redirect_url, url)``: what the operator does at the service. ``url`` is where the routes are."""
+    address: Callable[[Any, str, str], str]
+    """``address(app, state, redirect_url)``: where the browser is sent."""
+    destinations: Callable[[Any], Sequence[str]]
+    """``destinations(app)``: all origins on the way there, as in a Content-Security-Policy."""
+    redeem: Callable[[Any, Mapping[str, str], str], Awaitable[tuple[str, Any]]]
+    """``redeem(app, answer, redirect_url)``: a suggested account id and the configuration, for the query with which the
+    browser came back. Raises Rejected (also when somebody said no) and Retry."""
+    gave: Callable[[Any], bool]
+    """``gave(config)``: was this account given by signing in?"""
+    identity: tuple[str, ...]
+    """The configuration's fields that say which account it is at the service: with the same ones it is renewed."""
+    routes: Callable[[Any, Callable[[], Sequence[Adapter]], Callable[[], int]], Sequence[Route]] = no_routes
+    """``routes(app, adapters, now_ms)``: mounted below ``/apps/<platform>/``, where the service calls for the accounts
+    of all teams. ``adapters()``: those of the platform, each asked for its own routes before. Handlers are as those
+    of :class:`Webhooks`."""
+
+
 class Platform(msgspec.Struct, frozen=True):
     """A chat service. Each ``bots/<platform>/__init__.py`` has one, called ``PLATFORM``."""
 
@@ -416,6 +456,14 @@ class Platform(msgspec.Struct, frozen=True):
     """
     next_steps: Callable[[AccountId, Any, str], Sequence[str]] = no_steps
     """``next_steps(account, config, url)``: what the operator does after adding it, a sentence each."""
+    sign_in: SignIn | None = None
+    """How teams give their accounts without handing over a token, where the service has that."""
+    revoke: Callable[[Any, str, Any], Awaitable[str]] = nothing_to_revoke
+    """``revoke(config, url, app)``: before an account's secrets are erased, make them worthless at the service as far
+    as that is possible from here; ``app``: the operator's, or None. Returns what was done and what people have to
+    do there themselves, in whole sentences. Raises any AdapterError when the service does not do it."""
+    revoke_by_hand: str = ""
+    """Where people do it themselves, a sentence, for when ``revoke`` fails."""
     hears: Hears = Hears()
     redelivers: bool = True
     """The platform may hand over the same event twice, so ingest keeps dedup keys. False only for streams

@@ -20,8 +20,8 @@ def route_name(request: web.BaseRequest) -> str:
     if resource is None:
         return "(no page)"
     pattern = resource.canonical
-    if pattern.startswith("/bots/"):
-        return "/bots/" + pattern.split("/")[2] + "/…"
+    if pattern.startswith(("/bots/", "/apps/")):
+        return "/".join(pattern.split("/")[:3]) + "/…"
     return pattern
 
 

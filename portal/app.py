@@ -15,9 +15,9 @@ from portal.deps import PortalDeps
 from portal.errors import Oops, error_pages
 from portal.forms import DEPS, ForeignForm
 from portal.headers import refuse_coded_bodies, set_headers
-from portal.mounts import AdapterRoutes
+from portal.mounts import AdapterRoutes, AppRoutes
 from portal.oidc import CALLBACK, PROVIDER, Provider
-from portal.pages import account, accounts, files, landing, manage, map, portal_link, service, sign_in
+from portal.pages import account, accounts, files, landing, manage, map, portal_link, service, sign_in, signing_in
 from portal.tokens import SITE
 
 log = logging.getLogger("bridgebot.portal")
@@ -48,6 +48,7 @@ def make_app(deps: PortalDeps) -> web.Application:
     _add_company(app)
     service.add_pages(app, service.Watched(deps.health, deps.metrics, deps.metrics_token))
     app.router.register_resource(AdapterRoutes(deps))
+    app.router.register_resource(AppRoutes(deps))
     return app
 
 
@@ -98,6 +99,8 @@ def _add_pages(app: web.Application) -> None:
     add.add_get("/accounts", accounts.list_page)
     add.add_get("/add/{platform}", accounts.form_page)
     add.add_post("/add/{platform}", accounts.add)
+    add.add_post("/add/{platform}/sign-in", signing_in.leave)
+    add.add_get("/add/{platform}/done", signing_in.come_back)
     add.add_get("/account/{id}", account.account_page)
     add.add_post("/account/{id}/look", account.look)
     add.add_post("/account/{id}/connect", account.connect)

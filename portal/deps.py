@@ -5,7 +5,7 @@ The views are read-only protocols, so that any frozen struct with these fields w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -211,6 +211,8 @@ class PortalDeps:
     now_ms: Callable[[], int]
     random_id: Callable[[], str]
     """A new unguessable id: 128 bits, letters and digits."""
+    apps: Callable[[], Mapping[str, web.UrlDispatcher]] = dict
+    """The routes of the operator's apps by platform, as :func:`portal.mounts.router` makes them."""
     metrics_token: str = ""
     desk: Desk | None = None
     """Adds accounts and looks after them; None: the portal has no pages for that."""

@@ -45,6 +45,14 @@ class Form:
     fields: tuple[Field, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A team gives its account by signing in at the service. ``destinations``: origins that the browser is led to."""
+
+    button: str
+    destinations: tuple[str, ...]
+
+
 class NotTaken(Exception):
     """The account was not added. ``problems``: by the field's name, and under the empty name all others."""
 
@@ -121,6 +129,17 @@ class Desk(Protocol):
         Raises NotTaken.
         """
 
+    async def way(self, platform: str) -> Way | None:
+        """How an account is given by signing in at the service; None where the operator has registered no app."""
+
+    async def leave(self, platform: str, state: str, by: Session) -> str:
+        """The address at the service where ``by`` agrees; it leads back with ``state``. Raises NotTaken."""
+
+    async def redeem(self, platform: str, answer: Mapping[str, str], by: Session) -> AccountId:
+        """Add the account that the service's answer is about, as :meth:`add` does; one of theirs that is there already
+        is renewed. Raises NotTaken.
+        """
+
     async def accounts(self) -> Sequence[AccountView]:
         """All accounts that were added (not those of guest rooms), by id."""
 
@@ -145,5 +164,6 @@ class Desk(Protocol):
     async def connections(self, account: AccountView) -> Connections:
         """The tubes of its rooms."""
 
-    async def remove(self, account: AccountView, by: Session, *, end: bool) -> None:
-        """Forget the account and its secrets. ``end``: its tubes, too, and the other rooms are told."""
+    async def remove(self, account: AccountView, by: Session, *, end: bool) -> str:
+        """Revoke the account's secrets at the service, and forget it and them. ``end``: its tubes, too, and the other
+        rooms are told. Returns what became of the secrets, in words."""

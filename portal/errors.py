@@ -55,7 +55,7 @@ _FALLBACK = _Words("That did not work", "Start again from the front page.")
 
 def for_adapter(request: web.Request) -> bool:
     """Is this a request to an adapter's own routes? Those answer machines and have pages of their own."""
-    return request.path.startswith("/bots/")
+    return request.path.startswith(("/bots/", "/apps/"))
 
 
 def _answer(

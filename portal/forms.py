@@ -14,6 +14,8 @@ COOKIE = "sameroom_form"
 SESSION_COOKIE = "sameroom_session"
 PORTAL_COOKIE = "sameroom_portal"
 """The portal that the visitor came through."""
+AWAY_COOKIE = "sameroom_away"
+"""The visitor went to another site, to come back with an account of theirs."""
 FIELD = "form_token"
 FRESH = web.RequestKey("portal_fresh_form_cookie", str)
 """The form cookie that this answer gives to the browser."""

@@ -89,6 +89,23 @@ async def signed_in(request: web.Request) -> Session:
     return found
 
 
+def mark(request: web.Request) -> str:
+    """What the store knows the visitor's session by: worth nothing to whoever reads it there."""
+    return _key("session", request.cookies.get(SESSION_COOKIE, ""))
+
+
+async def visitor_of(request: web.Request, marked: str) -> Session:
+    """As :func:`visitor`, for the session of that mark: a browser that another site leads here keeps the session's own
+    cookie back. Raises Oops 401 or 403."""
+    record = cast("bytes | None", await request.app[DEPS].store.get(marked))
+    if record is None:
+        raise Oops(401, "You are no longer signed in", "Sign in again, and begin anew.")
+    session = msgspec.msgpack.decode(record, type=Session)
+    if not session.operator and not await request.app[DEPS].may_manage(session.room, session.person):
+        raise Oops(403, "You may no longer change this room", "Ask somebody who runs the room.")
+    return session
+
+
 async def known(request: web.Request) -> Session | None:
     """The visitor's session, if there is one."""
     name = request.cookies.get(SESSION_COOKIE)

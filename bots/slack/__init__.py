@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bots.slack.config import SlackConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from bots.slack.config import BY_HAND, SlackApp, SlackConfig, from_target
+from core.contract import Adapter, Finding, Hears, Platform, Route, Services, SignIn
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,55 @@ def next_steps(account: AccountId, config: SlackConfig, url: str) -> Sequence[st
     return steps(config, url)
 
 
+async def revoke(config: SlackConfig, url: str, app: SlackApp | None) -> str:
+    """Make the token worthless. Raises any AdapterError."""
+    from bots.slack.leaving import revoked
+
+    return await revoked(config, app)
+
+
+async def prepare_app(app: SlackApp, public_url: str) -> SlackApp:
+    """Ask Slack whether it knows the app. Raises Rejected and Retry."""
+    from bots.slack.sign_in import prepared
+
+    return await prepared(app, public_url)
+
+
+def app_steps(app: SlackApp, redirect_url: str, url: str) -> Sequence[str]:
+    """What the operator does at Slack."""
+    from bots.slack.sign_in import steps
+
+    return steps(app, redirect_url, url)
+
+
+def address(app: SlackApp, state: str, redirect_url: str) -> str:
+    """Where people agree."""
+    from bots.slack.sign_in import address
+
+    return address(app, state, redirect_url)
+
+
+def destinations(app: SlackApp) -> Sequence[str]:
+    """Origins on the way there."""
+    from bots.slack.sign_in import destinations
+
+    return destinations(app)
+
+
+async def redeem(app: SlackApp, answer: Mapping[str, str], redirect_url: str) -> tuple[str, SlackConfig]:
+    """The account of the workspace that agreed. Raises Rejected and Retry."""
+    from bots.slack.sign_in import redeemed
+
+    return await redeemed(app, answer, redirect_url)
+
+
+def app_routes(app: SlackApp, adapters: Callable[[], Sequence[Adapter]], now_ms: Callable[[], int]) -> Sequence[Route]:
+    """Where Slack calls for all workspaces."""
+    from bots.slack.door import Door
+
+    return Door(app, adapters, now_ms).routes()
+
+
 PLATFORM = Platform(
     id=PlatformId("slack"),
     title="Slack",
@@ -51,6 +100,20 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    sign_in=SignIn(
+        button="Add to Slack",
+        app=SlackApp,
+        prepare=prepare_app,
+        steps=app_steps,
+        address=address,
+        destinations=destinations,
+        redeem=redeem,
+        gave=lambda config: config.by_app,
+        identity=("app_id", "team_id"),
+        routes=app_routes,
+    ),
+    revoke=revoke,
+    revoke_by_hand=BY_HAND,
     hears=Hears(
         edit="full",
         delete="full",

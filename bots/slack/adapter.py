@@ -42,6 +42,12 @@ log = structlog.get_logger()
 RETRY_MIN_S: Final = 0.2
 RETRY_MAX_S: Final = 30.0
 AUTH_RETRY_S: Final = 300.0
+LOOK_S: Final = 5.0
+"""How often the process that posts looks whether another one has heard that the app was removed."""
+GONE: Final = (
+    "The app was removed from the workspace on Slack, or its token was revoked there. Add it again, in the same way as "
+    "before: its rooms and connections go on."
+)
 NO_WAY_IN: Final = (
     "This account has neither an app-level token for Socket Mode nor a signing secret, so anybody could speak in "
     "Slack's name. Add it anew with: bridgebot accounts add slack"
@@ -63,6 +69,8 @@ class SlackAdapter:
         self._sender = Sender(self._api, config, self._memory)
         self._past = Past(self._api, self._intake)
         self._task: asyncio.Task[None] | None = None
+        self.webhook: Webhook | None = None
+        """What takes Slack's calls for this account, once its routes were asked for."""
         self._capabilities = Capabilities(
             edit="full",
             delete="full",
@@ -86,7 +94,7 @@ class SlackAdapter:
 
     async def start(self, emit: Emit) -> None:
         """Begin to connect; return at once. Raises Rejected where Slack's calls could not be told from others."""
-        if not self._config.app_token and not self._config.signing_secret:
+        if not (self._config.app_token or self._config.signing_secret or self._config.by_app):
             raise Rejected(NO_WAY_IN)
         self._task = asyncio.create_task(self._live(emit), name=f"slack {self.account}")
 
@@ -107,7 +115,7 @@ class SlackAdapter:
                 await self._begin()
                 if not self._config.app_token:
                     emit.online()
-                    return
+                    await self._until_lost()
                 failures = await self._listen(emit, failures)
                 continue
             except AuthLost as error:
@@ -142,8 +150,35 @@ class SlackAdapter:
         return 0
 
     def routes(self, emit: Emit) -> Sequence[Route]:
-        """Where Slack calls, if it is to."""
-        return Webhook(self._config, self._services, self._intake, emit).routes()
+        """Where Slack calls this account, if it is to; for an app of many teams it calls the app (see door)."""
+        self.webhook = Webhook(self._config, self._services, self._intake, emit, self._look_whether_lost)
+        return self.webhook.routes()
+
+    # --- one app in many workspaces ---
+
+    @property
+    def team(self) -> tuple[str, str]:
+        """The app, and the workspace that it is in; empty where the account has an app of its own."""
+        return (self._config.app_id, self._config.team_id) if self._config.by_app else ("", "")
+
+    async def is_in(self, channel: str) -> bool:
+        """Are we in this conversation, as far as is known?"""
+        return await self._memory.find_room(channel) is not None
+
+    async def _look_whether_lost(self) -> None:
+        """Slack says that tokens were revoked. Events may come late and in any order, so it is asked about ours: the
+        app may have been added again since. Raises Retry."""
+        try:
+            await self._api.ask("auth.test")
+        except AuthLost:
+            await self._memory.lose(self._config.bot_token)
+
+    async def _until_lost(self) -> None:
+        """Wait until the process that Slack calls has heard that the token is worthless. Raises AuthLost."""
+        while True:
+            if await self._memory.is_lost(self._config.bot_token):
+                raise AuthLost(GONE)
+            await asyncio.sleep(LOOK_S)
 
     # --- rooms ---
 

@@ -113,14 +113,14 @@ class Api:
                 await session.close()
         self._session = self._files = None
 
-    async def call(self, method: str, *, token: str = "", **params: Any) -> dict[str, Any]:
-        """The answer of a method; parameters that are None are left out. ``token``: another one than the bot's.
-        Raises Refused, Retry, Offline, Uncertain, AuthLost.
+    async def call(self, method: str, *, token: str = "", authorization: str = "", **params: Any) -> dict[str, Any]:
+        """The answer of a method; parameters that are None are left out. ``token``: another one than the bot's;
+        ``authorization``: instead of any token. Raises Refused, Retry, Offline, Uncertain, AuthLost.
         """
         import aiohttp
 
         form = {name: _as_text(value) for name, value in params.items() if value is not None}
-        headers = {"Authorization": f"Bearer {token or self._config.bot_token}"}
+        headers = {"Authorization": authorization or f"Bearer {token or self._config.bot_token}"}
         try:
             async with self.session.post(
                 f"{self._base}/{method}", data=form, headers=headers, allow_redirects=False

@@ -39,10 +39,15 @@ async def prepared(config: SlackConfig, public_url: str) -> tuple[str, SlackConf
     )
     if problem := _malformed(config, public_url):
         raise Rejected(problem)
+    return await recognised(config)
+
+
+async def recognised(config: SlackConfig) -> tuple[str, SlackConfig]:
+    """The same, for tokens that look as they should. Raises Rejected and Retry."""
     api = Api(config)
     try:
         config = await _asked(api, config)
-        _require(api.scopes)
+        require(api.scopes)
         if config.app_token:
             await _socket_mode(api, config.app_token)
     except (Rejected, AuthLost) as error:
@@ -68,12 +73,12 @@ def _malformed(config: SlackConfig, url: str) -> str:
             "Give an app-level token (Socket Mode, needs no public address) or the signing secret (Slack calls us): "
             "without either nothing can be heard."
         )
-    return _unreachable(config, url)
+    return unreachable(config.api_url, url)
 
 
-def _unreachable(config: SlackConfig, url: str) -> str:
+def unreachable(api_url: str, url: str) -> str:
     """Why Slack's own servers could not call us there; empty where they could, or where it is not their server."""
-    if urlsplit(config.api_url).hostname != VENDOR or url.startswith("https://"):
+    if urlsplit(api_url).hostname != VENDOR or url.startswith("https://"):
         return ""
     return f"Slack calls https addresses only, not {url}. Set BRIDGEBOT_PUBLIC_URL, or use an app-level token instead."
 
@@ -93,7 +98,8 @@ async def _asked(api: Api, config: SlackConfig) -> SlackConfig:
     )
 
 
-def _require(scopes: frozenset[str]) -> None:
+def require(scopes: frozenset[str]) -> None:
+    """Raises Rejected where something needed is not among the scopes; none at all: Slack did not say."""
     missing = sorted(set(NEEDED) - scopes)
     if scopes and missing:
         raise Rejected(f"The app lacks these scopes: {', '.join(missing)}. Add them: {_REINSTALL}")
@@ -114,7 +120,7 @@ def steps(config: SlackConfig, url: str) -> Sequence[str]:
     name = config.bot_name or "your app"
     called = (
         ()
-        if config.app_token
+        if config.app_token or config.by_app
         else (
             f"At api.slack.com/apps, your app, Event Subscriptions: turn them on, with the request URL {url}/events. "
             "(`bridgebot slack-manifest --url` prints a manifest that has this and the next already.)",
@@ -155,11 +161,13 @@ def _scopes(scopes: frozenset[str]) -> list[Finding]:
 
 
 async def _way_in(api: Api, config: SlackConfig, url: str) -> Finding:
+    if config.by_app:
+        return Finding(True, "Slack calls the operator's app for this workspace")
     if not config.app_token:
         if not config.signing_secret:
             mend = "Add the account anew: bridgebot accounts add slack"
             return Finding(False, "there is neither an app-level token nor a signing secret", mend)
-        problem = _unreachable(config, url)
+        problem = unreachable(config.api_url, url)
         return Finding(not problem, f"Slack is to call {url}/events", problem)
     try:
         await _socket_mode(api, config.app_token)

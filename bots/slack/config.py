@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -10,6 +10,10 @@ from core.contract import asked
 
 Doc = msgspec.Meta
 GIGABYTE = 1_000_000_000
+BY_HAND: Final = (
+    "Do it on Slack: in the workspace's settings, Manage apps, the app, Remove app; an app that you made yourself is "
+    "deleted at api.slack.com/apps, your app, Basic Information."
+)
 
 
 class SlackConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +29,10 @@ class SlackConfig(msgspec.Struct, frozen=True, kw_only=True):
     signing_secret: Annotated[
         str, asked("Signing secret", "Basic Information, App Credentials; empty with an app-level token", secret=True)
     ] = ""
+    by_app: Annotated[
+        bool,
+        Doc(description="The team signed in at Slack: the operator's app is called for all such teams in one place"),
+    ] = False
     team_id: Annotated[str, Doc(description="The workspace; asked of Slack when the account is added")] = ""
     team_name: Annotated[str, Doc(description="The workspace's name; asked of Slack")] = ""
     user_id: Annotated[str, Doc(description="The bot as a member; asked of Slack")] = ""
@@ -50,6 +58,16 @@ class SlackConfig(msgspec.Struct, frozen=True, kw_only=True):
     rate_burst: Annotated[int, Doc(description="Posts at once in a channel", ge=1)] = 3
     account_rate_per_s: Annotated[float, Doc(description="Posts per second in all rooms together", gt=0)] = 5.0
     file_limit_bytes: Annotated[int, Doc(description="Largest file that is posted or fetched", ge=1)] = GIGABYTE
+
+
+class SlackApp(msgspec.Struct, frozen=True, kw_only=True):
+    """The app that the operator registered, by which teams add their workspaces."""
+
+    client_id: Annotated[str, asked("Client ID", "Basic Information, App Credentials: 1234567890.1234567890")]
+    client_secret: Annotated[str, asked("Client secret", "Basic Information, App Credentials", secret=True)]
+    signing_secret: Annotated[str, asked("Signing secret", "Basic Information, App Credentials", secret=True)]
+    authorize_url: Annotated[str, Doc(description="Where people agree")] = "https://slack.com/oauth/v2/authorize"
+    api_url: Annotated[str, Doc(description="The Web API")] = "https://slack.com/api"
 
 
 def from_target(target: str) -> tuple[str, SlackConfig]:

@@ -56,9 +56,17 @@ EVENTS: Final = (
 )
 
 
-def manifest(name: str, prefix: str = "sameroom", url: str = "") -> dict[str, Any]:
-    """The manifest of an app that is called ``name``. ``url``: where Slack reaches the account's routes; empty: through
-    Socket Mode. Raises ValueError that says what to write."""
+ENDED: Final = ("app_uninstalled", "tokens_revoked")
+"""Events by which an app of many workspaces hears that one of them has left."""
+
+
+def manifest(name: str, prefix: str = "sameroom", url: str = "", site: str = "") -> dict[str, Any]:
+    """The manifest of an app that is called ``name``. ``url``: where Slack reaches the account's routes; ``site``:
+    where the portal is, for an app that many workspaces add there; neither: through Socket Mode. Raises ValueError that
+    says what to write."""
+    if site and url:
+        raise ValueError("Write either the address of one account, or that of the portal where teams add theirs.")
+    url = f"{site.rstrip('/')}/apps/slack" if site else url
     name = name.strip()
     if not name or len(name) > 35:
         raise ValueError("A Slack app's name has 1 to 35 characters.")
@@ -72,7 +80,10 @@ def manifest(name: str, prefix: str = "sameroom", url: str = "") -> dict[str, An
         "usage_hint": "open | connect CODE | help",
         "should_escape": False,
     }
-    events: dict[str, Any] = {"bot_events": list(EVENTS)}
+    events: dict[str, Any] = {"bot_events": sorted((*EVENTS, *ENDED)) if site else list(EVENTS)}
+    oauth: dict[str, Any] = {"scopes": {"bot": sorted((*NEEDED, *WANTED))}}
+    if site:
+        oauth["redirect_urls"] = [f"{site.rstrip('/')}/add/slack/done"]
     if url:
         command["url"] = f"{url.rstrip('/')}/commands"
         events["request_url"] = f"{url.rstrip('/')}/events"
@@ -86,7 +97,7 @@ def manifest(name: str, prefix: str = "sameroom", url: str = "") -> dict[str, An
             "bot_user": {"display_name": name, "always_online": True},
             "slash_commands": [command],
         },
-        "oauth_config": {"scopes": {"bot": sorted((*NEEDED, *WANTED))}},
+        "oauth_config": oauth,
         "settings": {
             "event_subscriptions": events,
             "org_deploy_enabled": False,
@@ -104,10 +115,15 @@ def manifest(name: str, prefix: str = "sameroom", url: str = "") -> dict[str, An
     default="",
     help="https://bridge.example.org/bots/ACCOUNT, if Slack shall call us; else Socket Mode is used.",
 )
-def command(name: str, prefix: str, url: str) -> None:
+@click.option(
+    "--site",
+    default="",
+    help="https://bridge.example.org, if teams shall add the app to their workspaces in the portal.",
+)
+def command(name: str, prefix: str, url: str, site: str) -> None:
     """Print the manifest that a Slack app is made from."""
     try:
-        made = manifest(name, prefix, url)
+        made = manifest(name, prefix, url, site)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     click.echo(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -116,6 +117,17 @@ class Memory:
     async def _set(self, name: str, value: str | bytes, life_s: int) -> None:
         await self._store.set(name, value, ex=life_s)
 
+    # --- the token ---
+
+    async def lose(self, token: str) -> None:
+        """This token is worthless now. Another one of the account is not concerned."""
+        await insist(self._set, self._key("lost"), _mark(token), MARK_S)
+
+    async def is_lost(self, token: str) -> bool:
+        """Was that said of this token?"""
+        raw: Any = await insist(self._store.get, self._key("lost"))
+        return raw is not None and bool(raw.decode() == _mark(token))
+
     # --- marks on messages ---
 
     async def mark(self, kind: str, channel: str, native: str, value: str) -> None:
@@ -136,3 +148,7 @@ class Memory:
             await as_awaitable(self._store.sadd(name, author))
             await as_awaitable(self._store.expire(name, MARK_S))
         return bool(await as_awaitable(self._store.scard(name)))
+
+
+def _mark(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

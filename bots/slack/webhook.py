@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,21 +21,24 @@ from redis.exceptions import RedisError
 from bots.slack.blocks import Json
 from bots.slack.config import SlackConfig
 from bots.slack.intake import Intake
+from bots.slack.manifest import ENDED
 from bots.slack.receive import at_us
 from core.contract import AdapterError, Emit, Route, Services
 from core.store import StoreDown
 from core.webhooks import whole_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    Take = Callable[[bytes], Awaitable[web.Response]]
 
 log = structlog.get_logger()
 MAX_BODY_BYTES: Final = 1_048_576
 MAX_AGE_S: Final = 300
 PATIENCE_S: Final = 2.5
 """Slack gives us three seconds, and then comes again."""
-_ODD: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-_FAILED: Final = (StoreDown, RedisError, OSError, TimeoutError, AdapterError)
+ODD: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+FAILED: Final = (StoreDown, RedisError, OSError, TimeoutError, AdapterError)
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -73,7 +76,15 @@ class Lane:
 class Webhook:
     """The routes of one account."""
 
-    def __init__(self, config: SlackConfig, services: Services, intake: Intake, emit: Emit) -> None:
+    def __init__(
+        self,
+        config: SlackConfig,
+        services: Services,
+        intake: Intake,
+        emit: Emit,
+        on_lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._on_lost = on_lost
         self._config = config
         self._services = services
         self._intake = intake
@@ -95,48 +106,23 @@ class Webhook:
         """POST …/commands: somebody typed a slash command."""
         return await self._checked(request, self._command)
 
-    async def _checked(self, request: web.Request, take: Callable[[bytes], Any]) -> web.Response:
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return web.Response(status=415)
-        body = await whole_body(request, MAX_BODY_BYTES)
-        if body is None:
-            return web.Response(status=413)
-        timestamp, given = (
-            request.headers.get("X-Slack-Request-Timestamp", ""),
-            request.headers.get("X-Slack-Signature"),
-        )
-        now_s = self._services.now_ms() / 1000
-        if not is_signed(self._config.signing_secret, timestamp, given or "", body, now_s):
-            return web.Response(status=401)
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                answer: web.Response = await take(body)
-        except _FAILED as error:
-            log.warning("a call of slack's was not taken", error=str(error) or type(error).__name__)
-            return web.Response(status=503)
-        except _ODD:
-            # Signed, so it is Slack's, and of a shape that nobody knows: 400 tells Slack, and nothing is lost silently.
-            log.exception("an event cannot be read")
-            return web.Response(status=400)
-        return answer
+    async def _checked(self, request: web.Request, take: Take) -> web.Response:
+        return await checked(request, self._config.signing_secret, self._services.now_ms, take)
 
     async def _callback(self, body: bytes) -> web.Response:
-        try:
-            envelope = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return web.Response(status=400)
-        if not isinstance(envelope, dict):
-            return web.Response(status=400)
-        if envelope.get("type") == "url_verification":
-            return web.json_response({"challenge": str(envelope.get("challenge") or "")})
-        event = envelope.get("event")
-        if envelope.get("type") != "event_callback" or not isinstance(event, dict):
-            # app_rate_limited, and whatever else Slack will think of: nothing that anybody said.
-            return web.Response(status=200 if isinstance(envelope.get("type"), str) else 400)
+        return await called_back(body, self._for_us)
+
+    async def _for_us(self, envelope: Json) -> None:
         if await self._intake.for_us(envelope):
-            await self._in_order(event)
-            await self._emit.accepted()
-        return web.Response()
+            await self.take(envelope["event"])
+
+    async def take(self, event: Json) -> None:
+        """An event for this account; returns when it is durable. Raises what :data:`FAILED` and :data:`ODD` have."""
+        if event.get("type") in ENDED:
+            await self._on_lost()
+            return
+        await self._in_order(event)
+        await self._emit.accepted()
 
     async def _in_order(self, event: Json) -> None:
         """Emit behind everything of the conversation that happened earlier and comes within reorder_ms: Slack calls
@@ -164,7 +150,7 @@ class Webhook:
     async def _pass(self, waiting: Waiting) -> None:
         try:
             found = await self._intake.events(waiting.event)
-        except (*_FAILED, *_ODD) as error:
+        except (*FAILED, *ODD) as error:
             waiting.error = error
             return
         for event in found:
@@ -172,18 +158,68 @@ class Webhook:
         waiting.error = None
 
     async def _command(self, body: bytes) -> web.Response:
-        try:
-            form = dict(parse_qsl(body.decode(), max_num_fields=100))
-        except ValueError:
-            return web.Response(status=400)
-        if form.get("ssl_check"):
-            return web.Response()
-        if not form.get("command"):
-            return web.Response(status=400)
+        form = command_of(body)
+        if form is None or form.get("ssl_check"):
+            return web.Response(status=400 if form is None else 200)
         if not await self._intake.for_us(form):
             return web.Response(status=401)
+        return await self.command(form)
+
+    async def command(self, form: Json) -> web.Response:
+        """A slash command for this account."""
         found, words = await self._intake.command(form, self._services.now_ms())
         for event in found:
             self._emit(event)
         await self._emit.accepted()
         return web.json_response({"response_type": "ephemeral", "text": words}) if words else web.Response()
+
+
+async def checked(request: web.Request, secret: str, now_ms: Callable[[], int], take: Take) -> web.Response:
+    """What ``take`` answers to the body, if Slack signed it with ``secret``."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return web.Response(status=415)
+    body = await whole_body(request, MAX_BODY_BYTES)
+    if body is None:
+        return web.Response(status=413)
+    timestamp, given = (
+        request.headers.get("X-Slack-Request-Timestamp", ""),
+        request.headers.get("X-Slack-Signature"),
+    )
+    if not is_signed(secret, timestamp, given or "", body, now_ms() / 1000):
+        return web.Response(status=401)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await take(body)
+    except FAILED as error:
+        log.warning("a call of slack's was not taken", error=str(error) or type(error).__name__)
+        return web.Response(status=503)
+    except ODD:
+        # Signed, so it is Slack's, and of a shape that nobody knows: 400 tells Slack, and nothing is lost silently.
+        log.exception("an event cannot be read")
+        return web.Response(status=400)
+
+
+async def called_back(body: bytes, take: Callable[[Json], Awaitable[None]]) -> web.Response:
+    """The answer to a callback of the Events API; ``take`` gets the envelope of an event."""
+    try:
+        envelope = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return web.Response(status=400)
+    if not isinstance(envelope, dict):
+        return web.Response(status=400)
+    if envelope.get("type") == "url_verification":
+        return web.json_response({"challenge": str(envelope.get("challenge") or "")})
+    if envelope.get("type") != "event_callback" or not isinstance(envelope.get("event"), dict):
+        # app_rate_limited, and whatever else Slack will think of: nothing that anybody said.
+        return web.Response(status=200 if isinstance(envelope.get("type"), str) else 400)
+    await take(envelope)
+    return web.Response()
+
+
+def command_of(body: bytes) -> dict[str, str] | None:
+    """The form of a slash command, or of Slack's test of the certificate; None for anything else."""
+    try:
+        form = dict(parse_qsl(body.decode(), max_num_fields=100))
+    except ValueError:
+        return None
+    return form if form.get("command") or form.get("ssl_check") else None

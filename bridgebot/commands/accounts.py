@@ -13,6 +13,7 @@ from bots import registry
 from bridgebot import process
 from bridgebot.commands import adding, checks
 from bridgebot.commands import targets as targets_of
+from bridgebot.commands.apps import app
 from bridgebot.commands.questions import Lines, Terminal, configuration, questions
 from core.accounts import Account, AccountError, Accounts
 from core.contract import Platform
@@ -150,28 +151,42 @@ async def _check(settings: Settings, account_id: str, redactor: Redactor) -> boo
 
 @accounts.command()
 @click.argument("account_id", metavar="NAME")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @process.data_option
-def remove(account_id: str, data_dir: str | None) -> None:
-    """Remove the account NAME. Its rooms stay connected and wait, in case it comes back."""
-    process.run_async(_remove(process.load(Redactor(), data_dir=data_dir), account_id))
+def remove(account_id: str, yes: bool, data_dir: str | None) -> None:
+    """Remove the account NAME, and revoke its tokens where the service lets us.
+
+    Its rooms stay connected and wait, in case it comes back. At a terminal you are asked first.
+    """
+    redactor = Redactor()
+    process.run_async(_remove(process.load(redactor, data_dir=data_dir), account_id, redactor, asks=not yes))
 
 
-async def _remove(settings: Settings, account_id: str) -> None:
+async def _remove(settings: Settings, account_id: str, redactor: Redactor, *, asks: bool) -> None:
     from bridgebot.commands import look
+    from bridgebot.revoking import revoked
 
-    async with look.opened(settings) as node:
+    async with look.opened(settings, on_secret=redactor.add) as node:
         account = await _known(node.accounts, account_id)
         rooms, tubes = await look.everything(node)
+        waiting = [
+            f"  {look.ends(tube, rooms)}" for tube in tubes if account_id in (account_of(tube.a), account_of(tube.b))
+        ]
+        if asks and sys.stdin.isatty():
+            process.say("\n".join(["These connections will wait:", *waiting] if waiting else ["Nothing is connected."]))
+            click.confirm(f"Remove {account_id}, and revoke what it was given?", abort=True)
+        words = await revoked(node.accounts, node.apps, account, checks.address(node.settings, account.id))
         await node.accounts.remove(account.id)
-    process.say(f"Removed {account_id}.")
-    waiting = [tube for tube in tubes if account_id in (account_of(tube.a), account_of(tube.b))]
+    process.say("\n".join([f"Removed {account_id}.", *([redactor(words)] if words else [])]))
     if waiting:
         process.say(
             "These connections wait now. They go on when an account of this name is added again; -"
             f"{settings.prefix} disable, typed in the other room, ends them:"
         )
-    for tube in waiting:
-        process.say(f"  {look.ends(tube, rooms)}")
+        process.say("\n".join(waiting))
+
+
+accounts.add_command(app)
 
 
 async def _known(accounts: Accounts, account_id: str) -> Account:

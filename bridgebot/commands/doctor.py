@@ -13,6 +13,7 @@ import msgspec
 from bridgebot import process
 from bridgebot.commands import checks, company
 from core.accounts import Accounts
+from core.apps import Apps
 from core.contract import Finding
 from core.deps import wall_clock_ms
 from core.embedded import EmbeddedStoreError
@@ -83,7 +84,8 @@ async def _findings(settings: Settings, redactor: Redactor, accept_new_key: bool
                     yield finding
                 yield await _key(store, opened.secret_key, accept_new_key)
                 accounts = Accounts(store, opened.secret_key, wall_clock_ms, redactor.add)
-                async for finding in _account_findings(process.Visit(opened, store, accounts)):
+                apps = Apps(store, opened.secret_key, redactor.add)
+                async for finding in _account_findings(process.Visit(opened, store, accounts, apps)):
                     yield finding
             finally:
                 await store.aclose()

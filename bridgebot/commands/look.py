@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,14 @@ _ARROWS = {"both": "<->", "a>b": "-->", "b>a": "<--"}
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, writes: bool = False) -> AsyncIterator[Node]:
-    """What reads the store; ``writes``: and appends to its journals."""
+async def opened(
+    settings: Settings, *, writes: bool = False, on_secret: Callable[[str], None] = lambda secret: None
+) -> AsyncIterator[Node]:
+    """What reads the store; ``writes``: and appends to its journals. ``on_secret`` is told what is opened."""
     from bridgebot import roles
 
     async with process.visited_store(settings) as opened:
-        node = await roles.open_node(opened)
+        node = await roles.open_node(opened, on_secret=on_secret)
         if writes:
             async with roles.running(node, ()):
                 yield node

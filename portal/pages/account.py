@@ -99,6 +99,6 @@ async def remove(request: web.Request) -> web.Response:
     """``POST /account/<id>/remove``: the account and its secrets are gone; with ``end`` its connections, too."""
     fields = await read_form(request)
     session, account = await _own(request)
-    await the_desk(request).remove(account, session, end=fields.get("end") == "yes")
-    await put_flash(request, f"{account.id} is removed, and its secrets with it.")
+    words = await the_desk(request).remove(account, session, end=fields.get("end") == "yes")
+    await put_flash(request, f"{account.id} is removed, and its secrets with it. {words}".rstrip())
     raise web.HTTPSeeOther("/accounts")

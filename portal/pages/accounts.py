@@ -12,6 +12,7 @@ from portal.company import RULES
 from portal.desk import AccountView, Desk, Form, NotTaken
 from portal.errors import Oops, Way
 from portal.forms import DEPS, read_form
+from portal.headers import leading_to
 from portal.limits import allow
 from portal.pages.portal_link import opened
 from portal.render import page
@@ -48,7 +49,8 @@ def _may_as_company(request: web.Request, session: Session) -> bool:
     return RULES in request.app and request.app[DEPS].settings.add_accounts == "company" and bool(session.room)
 
 
-def _must_be_allowed(request: web.Request, session: Session) -> None:
+def must_be_allowed(request: web.Request, session: Session) -> None:
+    """Raises Oops 403."""
     if not may_add(request, session):
         if _may_as_company(request, session):
             portal = request.match_info.get("token")
@@ -81,7 +83,7 @@ async def from_portal(request: web.Request) -> web.Response:
     _, room = await opened(request)
     session = await known(request)
     if session:
-        _must_be_allowed(request, session)
+        must_be_allowed(request, session)
     path = f"/p/{request.match_info['token']}"
     context = {
         "room": room,
@@ -98,7 +100,7 @@ async def come_from_portal(request: web.Request) -> web.Response:
     await read_form(request)
     the_desk(request)
     await opened(request)
-    _must_be_allowed(request, await visitor(request))
+    must_be_allowed(request, await visitor(request))
     response = web.Response(status=303, headers={"Location": "/accounts"})
     remember(request, response, request.match_info["token"])
     return response
@@ -107,7 +109,8 @@ async def come_from_portal(request: web.Request) -> web.Response:
 # --- adding
 
 
-def _form(request: web.Request) -> Form:
+def form_of(request: web.Request) -> Form:
+    """The form of the platform in the page's address. Raises Oops 404."""
     wanted = request.match_info["platform"]
     for form in the_desk(request).forms():
         if form.platform == wanted:
@@ -117,40 +120,43 @@ def _form(request: web.Request) -> Form:
 
 async def form_page(request: web.Request) -> web.Response:
     """``GET /add/<platform>``: the form, empty."""
-    _must_be_allowed(request, await visitor(request))
-    return _show(request, _form(request))
+    must_be_allowed(request, await visitor(request))
+    return await _show(request, form_of(request))
 
 
-def _show(
+async def _show(
     request: web.Request, form: Form, typed: Mapping[str, str] | None = None, problems: Mapping[str, str] | None = None
 ) -> web.Response:
     """The form with what was typed. A secret is never sent back."""
+    way = await the_desk(request).way(form.platform)
     kept = {} if typed is None else {one.name: typed.get(one.name, "") for one in form.fields if not one.is_secret}
     first = next((one.name for one in form.fields if one.name in (problems or {})), "")
     context: dict[str, Any] = {
         "form": form,
+        "way": way,
         "values": kept,
         "problems": problems or {},
         "first": first,
         "again": typed is not None and any(one.is_secret and typed.get(one.name) for one in form.fields),
     }
-    return page(request, "add_account.html", context, status=422 if problems else 200)
+    headers = leading_to(way.destinations) if way else {}
+    return page(request, "add_account.html", context, status=422 if problems else 200, headers=headers)
 
 
 async def add(request: web.Request) -> web.Response:
     """``POST /add/<platform>``: the service is asked at once; then on to the account, or back to the form."""
     fields = await read_form(request)
     session = await visitor(request)
-    _must_be_allowed(request, session)
-    form = _form(request)
+    must_be_allowed(request, session)
+    form = form_of(request)
     desk = the_desk(request)
     typed = {one.name: fields.get(one.name, "") for one in form.fields}
     _must_be_short(form, typed)
-    await _count(request, session)
+    await count(request, session)
     try:
         account_id = await desk.add(form.platform, typed, session)
     except NotTaken as error:
-        return _show(request, form, typed, error.problems)
+        return await _show(request, form, typed, error.problems)
     account = await desk.account(account_id)
     if account is None or not is_theirs(account, session):
         _gone()
@@ -168,7 +174,7 @@ def _must_be_short(form: Form, typed: Mapping[str, str]) -> None:
         raise Oops(413, "That is too long", f"No answer about {form.title} has so many characters. Copy it again.")
 
 
-async def _count(request: web.Request, session: Session) -> None:
+async def count(request: web.Request, session: Session) -> None:
     """Whoever may try many passwords finds one: so there are few tries, by person, by address and in all."""
     if session.operator:
         await allow(request, "prepare", _MOST_BY_OPERATOR, "the operator")

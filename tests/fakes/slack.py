@@ -17,9 +17,10 @@ import aiohttp
 from aiohttp import web
 
 from tests.fakes.slack_methods import METHODS, SlackError, check_words, checked
-from tests.fakes.slack_world import CUSTOM, EMOJI, TEAM, Channel, Raw, World
+from tests.fakes.slack_oauth import FIRST_TOKEN, Installing
+from tests.fakes.slack_world import CUSTOM, EMOJI, TEAM, Channel, Raw
 
-BOT_TOKEN = "xoxb-0000000001-double-of-slack"
+BOT_TOKEN = FIRST_TOKEN
 APP_TOKEN = "xapp-1-A0BRIDGE1-double-of-slack"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 SCOPES = (
@@ -42,7 +43,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class SlackDouble(World):
+class SlackDouble(Installing):
     """One workspace's Slack. Use it as an async context manager."""
 
     def __init__(self) -> None:
@@ -74,6 +75,7 @@ class SlackDouble(World):
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/api/{method}", self._call)
         app.router.add_get("/link", self._socket)
+        self.add_pages(app)
         app.router.add_post("/upload/{file}", self._upload)
         app.router.add_get("/files-pri/{file}/{name}", self._download)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -236,8 +238,10 @@ class SlackDouble(World):
             if self.deaf:
                 raise SlackError("internal_error")
             return {"ok": True, "url": f"{self.url.replace('http', 'ws')}/link?ticket=once"}
-        if token != BOT_TOKEN:
-            raise SlackError("invalid_auth" if token else "not_authed")
+        if method == "oauth.v2.access":
+            return self.exchange(token, params)
+        if token not in self.tokens:
+            raise SlackError("token_revoked" if token in self.ended else "invalid_auth" if token else "not_authed")
         if method not in METHODS:
             raise SlackError("unknown_method")
         scope = METHODS[method][0]
@@ -435,7 +439,7 @@ class SlackDouble(World):
         self.downloads.append((native, token))
         if self.files_elsewhere:
             raise web.HTTPFound(self.files_elsewhere)
-        if token != f"Bearer {BOT_TOKEN}" or "files:read" not in self.scopes:
+        if token.removeprefix("Bearer ") not in self.tokens or "files:read" not in self.scopes:
             return web.Response(text="<html>Sign in</html>", content_type="text/html")
         if native not in self.contents:
             return web.Response(status=404)

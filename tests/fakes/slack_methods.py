@@ -9,6 +9,8 @@ from typing import Any
 Raw = dict[str, Any]
 METHODS: dict[str, tuple[str, str, str]] = {
     "auth.test": ("", "", ""),
+    "auth.revoke": ("", "", ""),
+    "apps.uninstall": ("", "client_id client_secret", ""),
     "bots.info": ("users:read", "bot", ""),
     "users.info": ("users:read", "user", ""),
     "users.conversations": ("channels:read", "", "types exclude_archived limit cursor"),
