@@ -396,6 +396,15 @@ async def nothing_to_revoke(config: Any, url: str, app: Any) -> str:
     return ""
 
 
+def only_by_hand(words: str) -> Callable[[Any, str, Any], Awaitable[str]]:
+    """The revocation of a platform that lets nobody revoke from outside: ``words`` say where people do it."""
+
+    async def revoke(config: Any, url: str, app: Any) -> str:
+        return words
+
+    return revoke
+
+
 def no_routes(app: Any, adapters: Callable[[], Sequence[Adapter]], now_ms: Callable[[], int]) -> Sequence[Route]:
     """An app that its service does not call."""
     return ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.discord.config import DiscordConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from core.contract import Finding, Hears, Platform, Services, only_by_hand
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def next_steps(account: AccountId, config: DiscordConfig, url: str) -> Sequence[
     return steps(config)
 
 
+LEFT = (
+    "The token still works: discord.com/developers/applications, your application, Bot, Reset Token, makes it "
+    "worthless. The bot stays in its servers until it is kicked there."
+)
+
 PLATFORM = Platform(
     id=PlatformId("discord"),
     title="Discord",
@@ -51,6 +56,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=only_by_hand(LEFT),
     hears=Hears(
         edit="full",
         delete="full",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.googlechat.config import TARGET_HELP, GoogleChatConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from core.contract import Finding, Hears, Platform, Services, only_by_hand
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def next_steps(account: AccountId, config: GoogleChatConfig, url: str) -> Sequen
     return steps(config, url)
 
 
+LEFT = (
+    "The service account's key still works: Google Cloud console, IAM & Admin, Service Accounts, Keys, delete it. The "
+    "app stays in its spaces until somebody removes it there."
+)
+
 PLATFORM = Platform(
     id=PlatformId("googlechat"),
     title="Google Chat",
@@ -51,6 +56,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=only_by_hand(LEFT),
     hears=Hears(
         edit="full",
         delete="full",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bots.groupme.config import GroupMeConfig, from_target
+from bots.groupme.config import BY_HAND, GroupMeConfig, from_target
 from core.contract import Adapter, Finding, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
@@ -41,6 +41,13 @@ def next_steps(account: AccountId, config: GroupMeConfig, url: str) -> Sequence[
     return steps(config, url)
 
 
+async def revoke(config: GroupMeConfig, url: str, app: None) -> str:
+    """What can be made worthless from here, and what is left to do. Raises any AdapterError."""
+    from bots.groupme.leaving import revoked
+
+    return await revoked(config, url)
+
+
 PLATFORM = Platform(
     id=PlatformId("groupme"),
     title="GroupMe",
@@ -51,6 +58,8 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=revoke,
+    revoke_by_hand=BY_HAND,
     hears=Hears(
         edit="full",
         delete="full",

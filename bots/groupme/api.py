@@ -200,6 +200,10 @@ class Api:
             answer = answer["bot"]
         return _as(answer, Bot)
 
+    async def destroy_bot(self, bot: str) -> None:
+        """A bot of the user's is no more."""
+        await self.call("POST", f"{self._config.api_url}/bots/destroy", json={"bot_id": bot})
+
     async def bot_post(self, bot: str, text: str, attachments: Sequence[dict[str, Any]]) -> None:
         """Post as a bot. The answer is empty: it names no message."""
         wanted: dict[str, Any] = {"bot_id": bot, "text": text}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -14,6 +14,12 @@ from core.contract import Secret, asked
 PATH_KEY_CHARS = 64
 """256 bits in hexadecimal."""
 _ENTRY = re.compile(r"(?P<group>[0-9]{1,24})(?::(?P<bot>[0-9A-Za-z]{1,64}))?")
+
+
+BY_HAND: Final = (
+    "GroupMe lets nobody revoke an access token from outside: sign in at https://dev.groupme.com and look after your "
+    "bots there; a changed password of the user is the surest end of the token."
+)
 
 
 class GroupBot(msgspec.Struct, frozen=True):

@@ -27,6 +27,13 @@ async def check(config: IrcConfig, url: str) -> Sequence[Finding]:
     return await findings(config)
 
 
+async def revoke(config: IrcConfig, url: str, app: None) -> str:
+    """Passwords of IRC are the person's own, and changed with the network's services."""
+    if config.password or config.sasl_password or config.nickserv_password:
+        return "There is nothing to revoke: the password still works until you change it with the network's services."
+    return ""
+
+
 PLATFORM = Platform(
     id=PlatformId("irc"),
     title="IRC",
@@ -36,6 +43,7 @@ PLATFORM = Platform(
     target_help=TARGET_HELP,
     check=check,
     redelivers=False,
+    revoke=revoke,
     hears=Hears(
         reply="full",
         reaction="full",

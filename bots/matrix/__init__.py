@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bots.matrix.config import TARGET_HELP, MatrixConfig, from_target
+from bots.matrix.config import BY_HAND, TARGET_HELP, MatrixConfig, from_target
 from core.contract import Finding, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
@@ -41,6 +41,13 @@ def next_steps(account: AccountId, config: MatrixConfig, url: str) -> Sequence[s
     return steps(account, config, url)
 
 
+async def revoke(config: MatrixConfig, url: str, app: None) -> str:
+    """What can be made worthless from here, and what is left to do. Raises any AdapterError."""
+    from bots.matrix.leaving import revoked
+
+    return await revoked(config)
+
+
 PLATFORM = Platform(
     id=PlatformId("matrix"),
     title="Matrix",
@@ -51,6 +58,8 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=revoke,
+    revoke_by_hand=BY_HAND,
     hears=Hears(
         edit="full",
         delete="full",

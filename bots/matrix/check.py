@@ -72,7 +72,7 @@ async def _signed_in(config: MatrixConfig) -> MatrixConfig:
             f"The homeserver does not take this user name and password ({error}). If it wants a sign-in in the "
             "browser, sign in with Element as the bot and give the access token from Settings, Help & About."
         ) from None
-    return replace(config, token=str(token))
+    return replace(config, token=str(token), own_session=True)
 
 
 async def _whoami(config: MatrixConfig) -> str:

@@ -15,6 +15,12 @@ USER_ID: Final = re.compile(r"@[^:\s/]+:\S+")
 TARGET_HELP: Final = "nothing: use bridgebot accounts add matrix"
 
 
+BY_HAND: Final = (
+    "In Element, as the bot's user: Settings, Sessions, choose the session of the token, Sign out. Or change the "
+    "password there, and let all devices be signed out."
+)
+
+
 class MatrixConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One account on one homeserver. With ``hs_token`` it is an application service, else a plain account."""
 
@@ -24,6 +30,8 @@ class MatrixConfig(msgspec.Struct, frozen=True, kw_only=True):
     user_id: Annotated[str, asked("Bot's user name", "@mybridge:example.org; may stay empty if you give a token")] = ""
     password: Annotated[str, asked("Password", "Exchanged for a token and not kept", secret=True)] = ""
     token: Annotated[str, asked("Access token", "Instead of a password", secret=True)] = ""
+    own_session: bool = False
+    """The token is of a session that we signed in ourselves, with the password."""
     hs_token: Annotated[str, Secret] = ""
     """From the registration file: with it the homeserver proves to us who it is."""
     appservice_id: str = "bridgebot"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bots.mattermost.config import MattermostConfig, from_target
+from bots.mattermost.config import BY_HAND, MattermostConfig, from_target
 from core.contract import Finding, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
@@ -41,6 +41,13 @@ def next_steps(account: AccountId, config: MattermostConfig, url: str) -> Sequen
     return steps(config)
 
 
+async def revoke(config: MattermostConfig, url: str, app: None) -> str:
+    """What can be made worthless from here, and what is left to do. Raises any AdapterError."""
+    from bots.mattermost.leaving import revoked
+
+    return await revoked(config)
+
+
 PLATFORM = Platform(
     id=PlatformId("mattermost"),
     title="Mattermost",
@@ -51,6 +58,8 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=revoke,
+    revoke_by_hand=BY_HAND,
     hears=Hears(
         edit="full",
         delete="full",

@@ -48,7 +48,9 @@ async def prepared(config: MattermostConfig) -> tuple[str, MattermostConfig]:
     finally:
         await api.close()
     username = str(me.get("username") or "") if isinstance(me, dict) else ""
-    return username, msgspec.structs.replace(config, token=api.token, login="", password="", username=username)
+    own = not config.token
+    made = {"token": api.token, "own_session": own, "login": "", "password": "", "username": username}
+    return username, msgspec.structs.replace(config, **made)
 
 
 async def _signed_in(api: Api, config: MattermostConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,6 +11,12 @@ from core.contract import asked
 
 MEBIBYTE = 1024 * 1024
 Doc = msgspec.Meta
+
+
+BY_HAND: Final = (
+    "A system admin does it in Mattermost: Integrations, Bot Accounts, the bot, the token, Delete. Of a person's "
+    "account: Profile, Security, Personal Access Tokens, or View and Log Out of Active Sessions."
+)
 
 
 class MattermostConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +28,7 @@ class MattermostConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     login: Annotated[str, asked("User name or e-mail", "Only without a token")] = ""
     password: Annotated[str, asked("Password", "Only without a token; not kept", secret=True)] = ""
+    own_session: Annotated[bool, Doc(description="The token is of a session that we signed in ourselves")] = False
     username: Annotated[str, Doc(description="The bot's name without @; asked of the server when it is added")] = ""
     mentions: Annotated[bool, Doc(description="A relayed @name notifies that person, if they have written here")] = True
     account_rate_per_s: Annotated[float, Doc(description="Posts per second in the long run", gt=0)] = 8.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bots.rocketchat.config import RocketChatConfig, from_target
+from bots.rocketchat.config import BY_HAND, RocketChatConfig, from_target
 from core.contract import Finding, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
@@ -41,6 +41,13 @@ def next_steps(account: AccountId, config: RocketChatConfig, url: str) -> Sequen
     return steps(config)
 
 
+async def revoke(config: RocketChatConfig, url: str, app: None) -> str:
+    """What can be made worthless from here, and what is left to do. Raises any AdapterError."""
+    from bots.rocketchat.leaving import revoked
+
+    return await revoked(config)
+
+
 PLATFORM = Platform(
     id=PlatformId("rocketchat"),
     title="Rocket.Chat",
@@ -51,6 +58,8 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=revoke,
+    revoke_by_hand=BY_HAND,
     hears=Hears(
         edit="full",
         delete="full",

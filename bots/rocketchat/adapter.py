@@ -86,6 +86,9 @@ class RocketChatAdapter(Speaker):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._made is not None and self._sessions:
+            await self._made.logout()
+        self._made = None
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()

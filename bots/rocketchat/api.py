@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from bots.rocketchat.config import RocketChatConfig
-from core.contract import AuthLost, Offline, Rejected, Retry, Uncertain
+from core.contract import AdapterError, AuthLost, Offline, Rejected, Retry, Uncertain
 
 if TYPE_CHECKING:
     import aiohttp
 
 CALL_S = 20.0
 UPLOAD_S = 300.0
+LOGOUT_S = 3.0
 ANSWER_BYTES = 32 * 1024 * 1024
 LONGEST_PAUSE_S = 600.0
 PAUSE_S = 10.0
@@ -113,6 +115,16 @@ class Api:
                     raise AuthLost("Rocket.Chat's answer to the login has no token. Check the server's address.")
                 self._login = str(data["userId"]), str(data["authToken"])
             return self._login
+
+    async def logout(self) -> None:
+        """End the session that we signed in for, if there is one. Never raises, and takes no longer than LOGOUT_S."""
+        login, self._login = self._login, None if self._config.password and not self._config.token else self._login
+        if login is None or self._login is not None:
+            return
+        with suppress(AdapterError, TimeoutError):
+            async with asyncio.timeout(LOGOUT_S):
+                headers = {"X-User-Id": login[0], "X-Auth-Token": login[1]}
+                await self._ask("POST", "/api/v1/logout", headers)
 
     def forget_login(self) -> bool:
         """The token is no longer accepted. Can we sign in anew?"""

@@ -25,13 +25,14 @@ BOT_ROLE = (
 async def prepared(config: RocketChatConfig) -> tuple[str, RocketChatConfig]:
     """A suggested account id and the completed configuration. Raises Rejected and Retry."""
     session = new_session()
+    api = Api(config, session, _now_ms)
     try:
-        api = Api(config, session, _now_ms)
         await api.info()
         me = await api.me()
     except AuthLost as error:
         raise Rejected(str(error)) from None
     finally:
+        await api.logout()
         await session.close()
     host = urlsplit(config.base).hostname or ""
     name = re.sub(r"[^a-z0-9-]", "-", host.lower()).strip("-")
@@ -46,8 +47,9 @@ def _now_ms() -> int:
 async def findings(config: RocketChatConfig) -> Sequence[Finding]:
     """Server, login, live stream, permissions, rooms."""
     session = new_session()
+    api = Api(config, session, _now_ms)
     try:
-        api, found = Api(config, session, _now_ms), []
+        found = []
         try:
             found.append(Finding(True, f"{config.base} is Rocket.Chat {await api.info()}"))
         except AdapterError as error:
@@ -73,6 +75,7 @@ async def findings(config: RocketChatConfig) -> Sequence[Finding]:
             found.append(Finding(False, f"@{name} is in no room", f"In a channel, type: /invite @{name}"))
         return found
     finally:
+        await api.logout()
         await session.close()
 
 

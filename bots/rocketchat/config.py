@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from core.contract import asked
+
+BY_HAND: Final = (
+    "In Rocket.Chat, as the bot's user: Profile, Personal Access Tokens, delete the token; or My Account, Log out from "
+    "other locations, and change the password."
+)
 
 
 class RocketChatConfig(msgspec.Struct, frozen=True, kw_only=True):

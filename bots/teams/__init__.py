@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.teams.config import TARGET_HELP, TeamsConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from core.contract import Finding, Hears, Platform, Services, only_by_hand
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def next_steps(account: AccountId, config: TeamsConfig, url: str) -> Sequence[st
     return steps(config, url)
 
 
+LEFT = (
+    "The client secret still works: Azure portal, App registrations, your bot, Certificates & secrets, delete it. In "
+    "Teams, remove the app from its teams and chats."
+)
+
 PLATFORM = Platform(
     id=PlatformId("teams"),
     title="Teams",
@@ -51,6 +56,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=only_by_hand(LEFT),
     hears=Hears(
         edit="full",
         delete="full",

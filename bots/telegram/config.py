@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -10,6 +10,9 @@ from core.contract import Secret, asked
 
 MEBIBYTE = 1024 * 1024
 Doc = msgspec.Meta
+
+
+BY_HAND: Final = "The token still works: write /revoke to @BotFather and choose the bot."
 
 
 class TelegramConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.xmpp.config import TARGET_HELP, XmppConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from core.contract import Finding, Hears, Platform, Services, only_by_hand
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def next_steps(account: AccountId, config: XmppConfig, url: str) -> Sequence[str
     return steps(config)
 
 
+LEFT = (
+    "There is nothing to revoke: the password still works until it is changed on the server (of a component: its "
+    "shared secret, in the server's configuration)."
+)
+
 PLATFORM = Platform(
     id=PlatformId("xmpp"),
     title="XMPP",
@@ -51,6 +56,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=only_by_hand(LEFT),
     hears=Hears(
         edit="full",
         delete="full",

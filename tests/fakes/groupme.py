@@ -225,6 +225,14 @@ class GroupMeDouble(GroupMeWorld):
         bot = self.bot(bot_id, group.id, wanted["name"], wanted.get("callback_url") or "", user)
         return _answer({"bot": _bot(bot)}, status=201)
 
+    async def destroy_bot(self, request: web.Request) -> web.Response:
+        user, body = self._who(request), await request.json()
+        bot = self.bots.get(body.get("bot_id"))
+        if bot is None or bot.owner != user:
+            raise Refused(404, "bot not found")
+        del self.bots[body["bot_id"]]
+        return web.Response(status=200)
+
     async def bot_post(self, request: web.Request) -> web.Response:
         body = await request.json()
         bot = self.bots.get(body.get("bot_id"))
@@ -304,6 +312,7 @@ class GroupMeDouble(GroupMeWorld):
             web.get("/v3/bots", self.list_bots),
             web.post("/v3/bots", self.make_bot),
             web.post("/v3/bots/post", self.bot_post),
+            web.post("/v3/bots/destroy", self.destroy_bot),
             web.post("/image/pictures", self.upload_picture),
             web.post("/file/v1/{group}/files", self.upload_file),
             web.get("/file/v1/{group}/uploadStatus", self.upload_status),

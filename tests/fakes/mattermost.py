@@ -46,6 +46,9 @@ class MattermostDouble(Sockets):
         self.faults: list[Fault] = []
         self.transcript: list[tuple[str, str, Any]] = []
         """Method, path and body of every request."""
+        self.may_revoke = False
+        """Whether users have the permission revoke_user_access_token."""
+        self.more_sessions: list[Raw] = []
         self._seen: dict[str, str] = {}
         self._app = web.Application(middlewares=[self._around], client_max_size=1 << 30)
         self._routes()
@@ -56,6 +59,9 @@ class MattermostDouble(Sockets):
         table: list[tuple[str, str, Callable[..., Awaitable[Any]]]] = [
             ("GET", "config/client", self._config),
             ("POST", "users/login", self._login),
+            ("POST", "users/logout", self._logout),
+            ("GET", "users/me/sessions", self._sessions),
+            ("POST", "users/tokens/revoke", self._revoke),
             ("GET", "users/me", self._me),
             ("GET", "users/me/teams", self._my_teams),
             ("GET", "users/me/channels", self._my_channels),
@@ -159,6 +165,26 @@ class MattermostDouble(Sockets):
             raise Problem(401, "mfa.validate_token.authenticate.app_error")
         found[0].is_integration = False
         return web.json_response(found[0].raw(), headers={"Token": found[0].token})
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        """Ends the session; that of a token comes back with its next use."""
+        if not request[USER].is_integration:
+            request[USER].token = f"ended-{request[USER].id}"
+        return web.json_response({"status": "OK"})
+
+    async def _sessions(self, request: web.Request) -> web.Response:
+        user = request[USER]
+        props = {"type": "UserAccessToken", "user_access_token_id": f"id-of-{user.id}"} if user.is_integration else {}
+        return web.json_response([{"id": "s1", "token": "", "user_id": user.id, "props": props}, *self.more_sessions])
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        body, user = await self._body(request, "token_id"), request[USER]
+        if not self.may_revoke:
+            raise forbidden()
+        if body.get("token_id") != f"id-of-{user.id}":
+            raise Problem(400, "app.user_access_token.get.app_error", "Unable to get the token.")
+        user.token = f"revoked-{user.id}"
+        return web.json_response({"status": "OK"})
 
     async def _me(self, request: web.Request) -> web.Response:
         return web.json_response(request[USER].raw())

@@ -95,6 +95,9 @@ class RocketChatDouble(StreamWorld):
         if user is None:
             words = "You must be logged in to do this."
             return web.json_response({"status": "error", "message": words}, status=401)
+        if name == "logout" and request.method == "POST":
+            user.tokens.discard(request.headers["X-Auth-Token"])
+            return web.json_response({"status": "success", "data": {"message": "You've been logged out!"}})
         if limited := self._limited(user, name):
             return limited
         handler: Callable[..., Any] | None = getattr(self, f"{request.method.lower()}_{name.replace('.', '_')}", None)
@@ -148,6 +151,22 @@ class RocketChatDouble(StreamWorld):
         if room is None or user.id not in room.members:
             raise ServerError("error-room-not-found", 'The required "roomId" param provided does not match any channel')
         return room
+
+    def get_users_getPersonalAccessTokens(self, user: User, rest: str, query: Any) -> Any:
+        self._must_make_tokens(user)
+        return {"tokens": [{"name": name, "lastTokenPart": token[-6:]} for name, token in user.named_tokens.items()]}
+
+    def post_users_removePersonalAccessToken(self, user: User, rest: str, body: Any) -> Any:
+        self._must_make_tokens(user)
+        token = user.named_tokens.pop(body.get("tokenName"), None)
+        if token is None:
+            raise ServerError("error-token-does-not-exists", "Token does not exist [error-token-does-not-exists]")
+        user.tokens.discard(token)
+        return {}
+
+    def _must_make_tokens(self, user: User) -> None:
+        if not user.may_make_tokens:
+            raise ServerError("not-authorized", "Not Authorized [not-authorized]")
 
     def get_me(self, user: User, rest: str, query: Any) -> Any:
         """Who am I?"""

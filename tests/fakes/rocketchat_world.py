@@ -35,6 +35,10 @@ class User:
     password: str = ""
     tokens: set[str] = field(default_factory=set)
     totp: bool = False
+    named_tokens: dict[str, str] = field(default_factory=dict)
+    """Personal access tokens by name."""
+    may_make_tokens: bool = True
+    """The permission create-personal-access-tokens."""
 
     def short(self) -> dict[str, str]:
         """As messages name people."""

@@ -14,7 +14,7 @@ from bots.groupme.config import GroupMeConfig
 from core.contract import Offline, Rejected
 from core.model import AccountId
 from core.store import Redis
-from tests.bots.groupme.scene import TOKEN, config_for, populate
+from tests.bots.groupme.scene import ME, TOKEN, config_for, populate
 from tests.bots.groupme.support import GM, GROUP, group_bot, member
 from tests.fakes.groupme import GroupMeDouble, running_groupme
 
@@ -95,6 +95,26 @@ async def test_preparing_without_groupme() -> None:
     """When nobody answers, it may be tried again."""
     with pytest.raises(Offline):
         await PLATFORM.prepare(GroupMeConfig(token=TOKEN, api_url="http://127.0.0.1:9/v3"), "http://127.0.0.1")
+
+
+async def test_our_bots_end_with_the_account(store: Redis) -> None:
+    """Bots that were made for it are deleted, and no others; what is left to do by hand is said."""
+    async with running_groupme() as double:
+        populate(double, with_me=True)
+        group = next(iter(double.groups))
+        _, config = await prepare(double, token=TOKEN, bots=group)
+        url = "https://bridge.example.org/bots/gm"
+        double.bot("ours", group, "BridgeBot", f"{url}/{config.path(group)}", ME)
+        double.bot("older", group, "BridgeBot", f"https://elsewhere.example/{config.path(group)}", ME)
+        words = await PLATFORM.revoke(config, url, None)
+        assert words.startswith("The bots that were made for it are deleted (1). GroupMe lets nobody revoke")
+        assert "ours" not in double.bots
+        assert "older" in double.bots
+        named = msgspec.structs.replace(config, bots=f"{group}:older")
+        assert "delete them at https://dev.groupme.com/bots" in await PLATFORM.revoke(named, url, None)
+        assert "older" in double.bots
+        wrong = msgspec.structs.replace(config, token="wrong")
+        assert "worthless already" in await PLATFORM.revoke(wrong, url, None)
 
 
 async def test_doctor_and_a_user(store: Redis) -> None:

@@ -38,9 +38,28 @@ async def test_a_password_becomes_a_token(synapse: Synapse) -> None:
         MatrixConfig(homeserver=synapse.url + "/", user_id=bot.id, password=bot.password), "http://x"
     )
     assert name == "matrix-robot-pw1-localhost"
-    assert config == MatrixConfig(homeserver=synapse.url, user_id=bot.id, token=config.token)
+    assert config == MatrixConfig(homeserver=synapse.url, user_id=bot.id, token=config.token, own_session=True)
     by_token = await prepare(MatrixConfig(homeserver=synapse.url, token=config.token), "http://x")
-    assert by_token == (name, config)
+    assert by_token == (name, replace(config, own_session=False))
+
+
+async def test_what_we_signed_in_is_signed_out(synapse: Synapse) -> None:
+    """A session of ours ends with the account; one that was given stays, and so does an application service, and where
+    to end them is said."""
+    bot = await sign_up(synapse, "bye")
+    asked = MatrixConfig(homeserver=synapse.url, user_id=bot.id, password=bot.password)
+    _, config = await prepare(asked, "http://x")
+    given = replace(config, own_session=False)
+    assert "Settings, Sessions" in await PLATFORM.revoke(given, "http://x", None)
+    assert "signed in as" in (await PLATFORM.check(given, "http://x"))[1].what
+    assert "is signed out" in await PLATFORM.revoke(config, "http://x", None)
+    assert "does not take the token" in (await PLATFORM.check(config, "http://x"))[1].what
+    assert "over already" in await PLATFORM.revoke(config, "http://x", None)
+    service = config_of(synapse)
+    assert "registration file" in await PLATFORM.revoke(service, "http://x", None)
+    assert all(finding.ok for finding in (await PLATFORM.check(service, synapse.door.url))[:2])
+    with pytest.raises(Retry):
+        await PLATFORM.revoke(replace(config, homeserver=f"http://127.0.0.1:{free_port()}"), "http://x", None)
 
 
 async def test_what_is_wrong_is_said(synapse: Synapse) -> None:

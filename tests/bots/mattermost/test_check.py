@@ -44,6 +44,33 @@ async def test_a_password_becomes_a_session(quiet: Garden) -> None:
         await PLATFORM.prepare(asked, "")
 
 
+async def test_a_session_is_signed_out(quiet: Garden) -> None:
+    """What we signed in ends with the account."""
+    quiet.ann.password = "correct horse"
+    asked = MattermostConfig(server_url=quiet.double.url, login="ann", password="correct horse")
+    _, config = await PLATFORM.prepare(asked, "")
+    assert config.own_session
+    assert "is signed out" in await PLATFORM.revoke(config, URL, None)
+    assert "refuses the bot's token" in bad(await PLATFORM.check(config, URL))[0]
+    assert "worthless already" in await PLATFORM.revoke(config, URL, None)
+
+
+async def test_a_token_is_revoked_where_the_server_lets_us(quiet: Garden) -> None:
+    """Else, and where nobody can tell which token it is, people are told where to do it; the token still works then."""
+    config, double = quiet.config, quiet.double
+    assert "does not let the bot revoke" in await PLATFORM.revoke(config, URL, None)
+    double.may_revoke = True
+    double.more_sessions = [{"id": "s2", "props": {"user_access_token_id": "another"}}]
+    assert "Bot Accounts" in await PLATFORM.revoke(config, URL, None)
+    assert (await PLATFORM.prepare(config, ""))[1].token == config.token
+    double.more_sessions = []
+    assert await PLATFORM.revoke(config, URL, None) == "The token is revoked."
+    with pytest.raises(Rejected, match="does not take this token"):
+        await PLATFORM.prepare(config, "")
+    with pytest.raises(Retry):
+        await PLATFORM.revoke(replace(config, server_url="http://127.0.0.1:9"), URL, None)
+
+
 async def test_what_is_wrong_is_said(quiet: Garden) -> None:
     """A wrong token, no token, no server, another server: each in words that say what to do."""
     good = quiet.config

@@ -8,11 +8,12 @@ import pytest
 from bots import registry
 from bots.rocketchat import PLATFORM
 from bots.rocketchat.config import RocketChatConfig
-from core.contract import Offline, Rejected
+from core.contract import AdapterError, Offline, Rejected, Rooms
 from core.model import AccountId
 from core.store import Redis
-from tests.bots.rocketchat.scene import ME, config_for, populate
+from tests.bots.rocketchat.scene import ME, TOKEN, config_for, populate
 from tests.bots.rocketchat.support import running
+from tests.contract.harness import services
 from tests.fakes.rocketchat import RocketChatDouble, running_rocketchat
 
 
@@ -69,6 +70,43 @@ async def test_preparing(store: Redis) -> None:
         steps = PLATFORM.next_steps(AccountId("rc"), config, "https://bridge.example.org/bots/rc")
         assert any("/invite @bridge" in step for step in steps)
         assert any("role bot" in step for step in steps)
+
+
+async def test_a_session_ends_with_who_signed_in(store: Redis) -> None:
+    """Adding, looking and running by password leave no session behind; the removal says that the password is good."""
+    async with running(store, start=False) as account:
+        double, me = account.double, account.double.users[ME]
+        me.password = "pw"
+        by_password = {"user_id": "", "token": "", "user": "bridge", "password": "pw"}
+        _, config = await prepare(double, **by_password)
+        assert all(finding.ok for finding in await PLATFORM.check(config, ""))
+        assert me.tokens == {TOKEN}
+        adapter = PLATFORM.create(AccountId("pw"), config, services(store, AccountId("pw"), "http://portal.example"))
+        assert isinstance(adapter, Rooms)
+        assert len(await adapter.rooms()) == 1
+        assert len(me.tokens) == 2
+        await adapter.stop()
+        assert me.tokens == {TOKEN}
+        assert "the password still works until you change it" in await PLATFORM.revoke(config, "", None)
+
+
+async def test_a_personal_access_token_is_removed(store: Redis) -> None:
+    """It works no more; where the server does not let us, or it is not known which one it is, people are told where."""
+    async with running_rocketchat() as double:
+        populate(double)
+        me, config = double.users[ME], config_for(double)
+        assert "The token still works" in await PLATFORM.revoke(config, "", None)
+        me.named_tokens = {"bridge": TOKEN, "laptop": "another-token-of-the-same-user"}
+        me.may_make_tokens = False
+        with pytest.raises(AdapterError):
+            await PLATFORM.revoke(config, "", None)
+        assert TOKEN in me.tokens
+        me.may_make_tokens = True
+        assert await PLATFORM.revoke(config, "", None) == "The personal access token is removed."
+        with pytest.raises(Rejected, match="does not accept the login"):
+            await prepare(double)
+        assert list(me.named_tokens) == ["laptop"]
+        assert "does not take the token" in await PLATFORM.revoke(config, "", None)
 
 
 async def test_preparing_says_what_is_wrong(store: Redis) -> None:

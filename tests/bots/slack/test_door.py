@@ -142,7 +142,7 @@ async def test_the_address_is_confirmed(yard: Yard) -> None:
 
 
 async def test_a_channel_of_two_workspaces_is_heard_by_both(yard: Yard) -> None:
-    """Slack calls once and names one workspace: every account that is in the channel hears it, and no other one does."""
+    """Slack calls once and names one workspace: every account that is in the channel hears it, and no other one."""
     yard.add("shed", team_id="T0SHED001")
     await yard.adapters[1]._directory.room(yard.slack.garden.id)
     assert await yard.say("shared", is_ext_shared_channel=True) == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bots.telegram import PLATFORM
 from bots.telegram.config import TelegramConfig
@@ -70,6 +71,20 @@ async def test_all_is_well(tg: Bench) -> None:
     found = await said(tg)
     assert not any(found.values())
     assert "Telegram knows the bot as @bridge_bot" in found
+
+
+async def test_telegram_calls_no_more(tg: Bench) -> None:
+    """The webhook ends with the account, and it is said who can revoke the token; without one, only that."""
+    config = TelegramConfig(token=tg.double.token, api_url=tg.double.url)
+    assert "write /revoke to @BotFather" in await PLATFORM.revoke(config, HTTPS, None)
+    tg.double.webhook = {"url": f"{HTTPS}/bots/tg/hook/x", "secret_token": "s"}
+    called = replace(config, webhook=True)
+    assert (await PLATFORM.revoke(called, HTTPS, None)).startswith("The webhook is deleted. The token still works")
+    assert tg.double.webhook == {}
+    with pytest.raises(Retry):
+        await PLATFORM.revoke(replace(called, api_url="http://127.0.0.1:9"), HTTPS, None)
+    wrong = "7000000001:AAE-another-token-than-the-right_one"
+    assert "worthless already" in await PLATFORM.revoke(replace(called, token=wrong), HTTPS, None)
 
 
 async def test_the_doctor_sees_what_is_wrong(tg: Bench) -> None:
