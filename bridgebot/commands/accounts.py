@@ -173,7 +173,11 @@ async def _remove(settings: Settings, account_id: str, redactor: Redactor, *, as
             f"  {look.ends(tube, rooms)}" for tube in tubes if account_id in (account_of(tube.a), account_of(tube.b))
         ]
         if asks and sys.stdin.isatty():
-            process.say("\n".join(["These connections will wait:", *waiting] if waiting else ["Nothing is connected."]))
+            process.say(
+                "\n".join(
+                    ["These connections will wait:", *waiting] if waiting else ["None of its rooms is connected."]
+                )
+            )
             click.confirm(f"Remove {account_id}, and revoke what it was given?", abort=True)
         words = await revoked(node.accounts, node.apps, account, checks.address(node.settings, account.id))
         await node.accounts.remove(account.id)

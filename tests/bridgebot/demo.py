@@ -147,6 +147,13 @@ def next_steps(account: AccountId, config: DemoConfig, url: str) -> Sequence[str
     return (f"Tell the service to call {url}/up.", f"Invite @{config.name}.")
 
 
+async def revoke(config: DemoConfig, url: str, app: None) -> str:
+    """See Platform.revoke."""
+    if config.name == "stubborn":
+        raise Retry(1, f"the service keeps {config.token}")
+    return f"Told {url} farewell." if config.name == "polite" else ""
+
+
 PLATFORM = Platform(
     id=PlatformId("demo"),
     title="Demo",
@@ -156,6 +163,8 @@ PLATFORM = Platform(
     target_help="the token",
     check=check,
     prepare=prepare,
+    revoke=revoke,
+    revoke_by_hand="Do it at demo.example.",
     next_steps=next_steps,
 )
 ROW = f"{HERE}:PLATFORM"

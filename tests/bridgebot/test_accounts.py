@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from bridgebot.commands.questions import questions, read
 from core.accounts import ACCOUNTS, Accounts
 from core.contract import Platform, asked
 from core.model import AccountId, PlatformId
-from core.store import Redis
+from core.store import Redis, open_store
 from tests.bridgebot import demo
 from tests.bridgebot.support import KEY, at_terminal, call, free_port
+from tests.fakes.slack import SECRET, SlackDouble
+from tests.fakes.slack_oauth import CLIENT_ID, CLIENT_SECRET
+from tests.servers.store import dump_of
 
 ADD = ("accounts", "add", "demo")
 
@@ -264,3 +268,85 @@ def test_secrets_from_files(tmp_path: Path) -> None:
     for name, says in (("picture", "not a text file"), ("novel", "too long"), ("", "cannot be read")):
         with pytest.raises(ValueError, match=says):
             read(token, f"@{tmp_path}/{name}")
+
+
+def test_what_becomes_of_secrets_is_told(operator: Operator) -> None:
+    """Removing revokes at the service; what it says, or where to do it by hand, is told, and no secret with it."""
+    for name in ("polite", "stubborn-canary", "mute"):
+        assert operator.call(*ADD, text=f"good-{name}\n").stdout.startswith(f"Added {name}.")
+    url = "https://bridge.example.org"
+    told = operator.call("accounts", "remove", "polite", url=url).stdout
+    assert told == f"Removed polite.\nDemo: told {url}/bots/polite farewell.\n"
+    assert operator.call("accounts", "remove", "mute").stdout == "Removed mute.\n"
+    # A platform that is no longer there is no reason to keep an account.
+    gone = call(operator.home, "accounts", "remove", "stubborn-canary", env=operator.env)
+    assert gone.stdout.startswith("Removed stubborn-canary.\nWhat it was given at the service was not revoked: ")
+
+
+def test_a_service_that_revokes_nothing(operator: Operator) -> None:
+    """The account goes all the same, and it is said where people revoke themselves."""
+    assert operator.call(*ADD, text="good-stubborn\n").returncode == 0
+    told = operator.call("accounts", "remove", "stubborn")
+    assert told.stdout == (
+        "Removed stubborn.\nDemo: could not be revoked: the service keeps [hidden]. Do it at demo.example.\n"
+    )
+    assert operator.call("accounts", "list").stdout.startswith("There are no accounts yet.")
+
+
+def test_at_a_terminal_removal_is_asked_for(operator: Operator) -> None:
+    """What waits then is shown first; no keeps the account, --yes asks nothing."""
+    for name in ("polite", "mute"):
+        assert operator.call(*ADD, text=f"good-{name}\n").returncode == 0
+    remove = ("accounts", "remove", "polite")
+    with at_terminal(operator.home, *remove, env=operator.env, module=demo.HERE) as person:
+        person.sees("None of its rooms is connected.")
+        person.type("Remove polite, and revoke what it was given? [y/N]: ", "n")
+        person.sees("Aborted!")
+    assert operator.shown("polite")
+    with at_terminal(operator.home, *remove, env=operator.env, module=demo.HERE) as person:
+        person.type("Remove polite, and revoke what it was given? [y/N]: ", "y")
+        person.sees("Removed polite.")
+    with at_terminal(
+        operator.home, "accounts", "remove", "mute", "--yes", env=operator.env, module=demo.HERE
+    ) as person:
+        person.sees("Removed mute.")
+
+
+async def test_an_app_is_registered(operator: Operator) -> None:
+    """Its credentials are asked for, tried at the service, sealed, and what is left to do there is said; it is listed,
+    and forgotten again."""
+    url = "https://bridge.example.org"
+
+    async def told(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(operator.call, "accounts", "app", *words, text=text, url=url)
+
+    assert "not registered: bridgebot accounts app slack" in (await told()).stdout
+    assert "accounts add irc" in (await told("irc")).stderr
+    assert "do not belong on the command line" in (await told("slack", CLIENT_SECRET)).stderr
+    assert "That is no client ID" in (await told("slack", text="12345\nx\ny\n")).stderr
+    async with SlackDouble() as double:
+        app = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "signing_secret": SECRET}
+        app |= {"api_url": f"{double.url}/api"}
+        wrong = await told("slack", "-", text=json.dumps(app | {"client_secret": "canary" * 5}))
+        assert (wrong.returncode, "does not take this client secret" in wrong.stderr) == (1, True)
+        assert "canary" not in wrong.stderr + wrong.stdout
+        good = (await told("slack", "-", text=json.dumps(app))).stdout
+    assert "shows the button “Add to Slack” from now on" in good
+    for step in (f"Redirect URLs: {url}/add/slack/done", f"{url}/apps/slack/events", "Activate Public Distribution"):
+        assert step in good
+    assert (await told()).stdout.endswith("registered\n")
+    await asyncio.to_thread(_no_secret_is_stored, operator, CLIENT_SECRET)
+    assert "is forgotten here" in (await told("slack", "--remove")).stdout
+    assert "No app is registered" in (await told("slack", "--remove")).stderr
+
+
+def _no_secret_is_stored(operator: Operator, secret: str) -> None:
+    async def whole() -> bytes:
+        store = open_store(operator.env["REDIS_URL"])
+        found = await dump_of(store)
+        await store.aclose()
+        return found
+
+    kept = asyncio.run(whole())
+    assert CLIENT_ID.encode() in kept
+    assert secret.encode() not in kept

@@ -181,7 +181,7 @@ def test_a_running_bridge_takes_up_an_account(tmp_path: Path) -> None:
         added = call(tmp_path, "accounts", "add", "demo", text="good-alice\n", module=demo.HERE)
         assert added.stdout.startswith("Added alice.\n")
         asyncio.run(_until(bridge.url, 200))
-        assert call(tmp_path, "accounts", "remove", "alice").stdout == "Removed alice.\n"
+        assert call(tmp_path, "accounts", "remove", "alice", module=demo.HERE).stdout == "Removed alice.\n"
         asyncio.run(_until(bridge.url, 404))
     assert "Traceback" not in bridge.log
 

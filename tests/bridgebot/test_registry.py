@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import inspect
 
 from bots import registry
 from bridgebot.cli import cli
+from core.contract import nothing_to_revoke
 from tests.bridgebot.support import ROOT, call
 
 PAGE = (ROOT / "docs" / "platforms" / "retired.md").read_text()
@@ -47,6 +49,17 @@ def test_no_name_means_two_things() -> None:
         assert name not in registry.PLATFORMS
     ways = {instead.partition(" ")[0] for _, instead in registry.RETIRED.values()} - {""}
     assert ways <= set(registry.PLATFORMS) | set(registry.ALIASES.values())
+
+
+def test_every_platform_says_what_becomes_of_its_secrets() -> None:
+    """Whoever asks for a secret revokes it at the end, or says where people do it."""
+    for name in registry.names():
+        platform = registry.platform(name)
+        described = inspect.type_info(platform.config)
+        assert isinstance(described, inspect.StructType)
+        kinds = [field.type for field in described.fields]
+        has_secrets = any(isinstance(kind, inspect.Metadata) and (kind.extra or {}).get("secret") for kind in kinds)
+        assert has_secrets == (platform.revoke is not nothing_to_revoke), name
 
 
 @pytest.mark.parametrize("typed", ["irc", "IRC", "browser", "Browser", "MS-Teams", "microsoft teams", "skype"])

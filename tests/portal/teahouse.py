@@ -7,6 +7,7 @@ server that was typed, ``crash`` is a mistake of ours, and everything else is re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -139,6 +140,20 @@ def next_steps(account: AccountId, config: TeaConfig, url: str) -> Sequence[str]
     return (f"Tell the service to call {url}.", f"Never show {config.token}.")
 
 
+async def revoke(config: TeaConfig, url: str, app: None) -> str:
+    """See Platform.revoke."""
+    if config.name == "stuck":
+        await asyncio.Event().wait()
+    if config.name == "odd":
+        raise RuntimeError(f"a mistake of ours with {config.token}")
+    if config.name == "sour":
+        raise Retry(1, f"the service keeps {config.token}")
+    if config.server:
+        async with aiohttp.ClientSession() as session, session.get(config.server) as answer:
+            return await answer.text()
+    return f"{config.token} is poured away." if config.name == "jade" else ""
+
+
 def from_target(target: str) -> tuple[str, TeaConfig]:
     """The token."""
     return "tea", TeaConfig(token=target)
@@ -153,6 +168,8 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    revoke=revoke,
+    revoke_by_hand="Pour it away at tea.example.",
 )
 
 

@@ -213,6 +213,42 @@ async def test_removed_and_its_connections_end(house: House, store: Redis) -> No
         assert sealed[1] not in (await store.dump(key) or b""), key
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("jade", "Teahouse: [hidden] is poured away."),
+        ("sour", "Teahouse: could not be revoked: the service keeps [hidden]. Pour it away at tea.example."),
+        ("odd", "Teahouse: could not be revoked: something went wrong, see the log. Pour it away at tea.example."),
+        ("stuck", "Teahouse: could not be revoked: no answer in 0 s. Pour it away at tea.example."),
+        ("plain", ""),
+    ],
+)
+async def test_removal_is_never_held_up(house: House, monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    """Whatever the service does, the account goes, and what became of its token is told without showing it (25, 34)."""
+    monkeypatch.setattr("bridgebot.revoking.REVOKE_S", 0.1)
+    client = await house.sign_in()
+    account = await house.add(client, f"good-{name}-canary")
+    assert "revoked at <bdi>Teahouse</bdi> as far as that lets us" in await house.page(client, f"/account/{account}")
+    assert await house.act(client, account, "remove") == 303
+    text = await house.page(client, "/accounts")
+    assert f"{account} is removed, and its secrets with it.{words and ' '}{words}</bdi>" in text
+    assert "canary" not in text
+    assert await house.node.accounts.get(account) is None
+
+
+async def test_nobody_revokes_in_our_own_network(house: House) -> None:
+    """What a member typed is asked behind the fence at the end, too (threat 13)."""
+    client = await house.sign_in()
+    account = await house.add(client, "good-jade")
+    stored = await house.node.accounts.get(account)
+    assert stored
+    inside = teahouse.TeaConfig(token="good-jade", name="jade", server=f"{house.url}/healthz")
+    await house.node.accounts.renew(stored, inside)
+    assert await house.act(client, account, "remove") == 303
+    assert "could not be revoked: something went wrong" in await house.page(client, "/accounts")
+    assert await house.node.accounts.get(account) is None
+
+
 async def connected(house: House, client: object, token: str, room: str) -> None:
     """An account with one of its rooms connected to the visitor's."""
     account = await house.add(client, token)  # type: ignore[arg-type]

@@ -190,6 +190,24 @@ async def test_a_state_is_good_once_in_one_browser(street: Street) -> None:
     assert await street.accounts() == {"slack-garden-club"}
 
 
+async def test_another_site_cannot_begin_it(street: Street) -> None:
+    """Only a form of ours leads to Slack: not a link, another site's form, or one without the visitor's token (26)."""
+    client = await street.house.sign_in()
+    token = await street.house.form_token(client)
+    for fields, headers in (
+        ({}, {}),
+        ({"form_token": token}, {"Origin": "https://evil.example"}),
+        ({"form_token": token}, {"Sec-Fetch-Site": "cross-site"}),
+    ):
+        async with client.post(BUTTON, data=fields, headers=headers, allow_redirects=False) as response:
+            assert response.status in (403, 415)
+            assert "Location" not in response.headers
+    async with client.get(BUTTON, allow_redirects=False) as response:
+        assert response.status == 405
+    async with street.house.browser().post(BUTTON, data={"form_token": token}, allow_redirects=False) as response:
+        assert response.status == 403
+
+
 async def test_a_state_ends(street: Street, store: Redis) -> None:
     """After ten minutes, and with the session that it was made in; neither it nor the code is in the store (38)."""
     house = street.house

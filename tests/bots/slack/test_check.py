@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bots.slack import PLATFORM
 from bots.slack.config import SlackConfig
-from bots.slack.manifest import EVENTS, NEEDED, WANTED, command, manifest
+from bots.slack.manifest import ENDED, EVENTS, NEEDED, WANTED, command, manifest
 from core.contract import Rejected, Retry
 from core.model import AccountId
 from tests.bots.slack.support import Bench
@@ -163,7 +163,28 @@ def test_the_manifest_for_calls() -> None:
     assert made["settings"]["socket_mode_enabled"] is False
 
 
-@pytest.mark.parametrize("arguments", [["--url", "http://x.example"], ["--name", "x" * 36], ["--name", " "]])
+def test_the_manifest_for_many_workspaces() -> None:
+    """With the portal's address people are led back there, and Slack calls one place for all workspaces; the app hears
+    when one of them takes it out."""
+    result = CliRunner().invoke(command, ["--site", "https://bridge.example.org/"])
+    made = json.loads(result.output)
+    assert made["oauth_config"]["redirect_urls"] == ["https://bridge.example.org/add/slack/done"]
+    events = made["settings"]["event_subscriptions"]
+    assert events["request_url"] == "https://bridge.example.org/apps/slack/events"
+    assert set(events["bot_events"]) == {*EVENTS, *ENDED}
+    assert made["features"]["slash_commands"][0]["url"] == "https://bridge.example.org/apps/slack/commands"
+    assert (made["settings"]["socket_mode_enabled"], made["settings"]["token_rotation_enabled"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--site", "https://x.example", "--url", "https://x.example"],
+        ["--url", "http://x.example"],
+        ["--name", "x" * 36],
+        ["--name", " "],
+    ],
+)
 def test_manifests_that_slack_would_refuse(arguments: list[str]) -> None:
     """Slack's own limits are said in words."""
     result = CliRunner().invoke(command, arguments)
