@@ -14,7 +14,7 @@ from bridgebot.commands.checks import address
 from bridgebot.revoking import at_once, revoked
 from core import keys
 from core.accounts import Account, AccountError
-from core.contract import Adapter, AdapterError, Finding, Invites, Rooms
+from core.contract import Adapter, AdapterError, Finding, Handout, Invites, Rooms
 from core.directory import NoAnswer
 from core.logs import Redactor
 from core.model import account_of
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 25.0
 ROOMS_S: Final = 10.0
+FILE_S: Final = 3600
+"""How long after an account was added its file is handed out in the portal."""
 KEPT_S: Final = 3600
 """How long what was found is kept."""
 
@@ -115,7 +117,20 @@ class Tending:
         steps = platform.next_steps(stored.id, config, address(self.node.settings, stored.id))
         adapter = await self._adapter(account)
         invite = adapter.invite(code) if isinstance(adapter, Invites) else None
-        return Guide(tuple(map(hide, steps)), invite)
+        file = await self.file(account)
+        return Guide(tuple(map(hide, steps)), invite, file.name if file else "")
+
+    async def file(self, account: AccountView) -> Handout | None:
+        """See Desk.file."""
+        if self.node.deps.now_ms() - account.added_at_ms > FILE_S * 1000:
+            return None
+        stored = await self._stored(account)
+        try:
+            platform = registry.platform(stored.platform)
+            config = self.node.accounts.open(stored, platform.config)
+        except (AccountError, registry.UnknownPlatform):
+            return None
+        return platform.handout(stored.id, config, address(self.node.settings, stored.id))
 
     # --- its rooms
 

@@ -391,6 +391,18 @@ def no_steps(account: AccountId, config: Any, url: str) -> Sequence[str]:
     return ()
 
 
+class Handout(msgspec.Struct, frozen=True):
+    """A file that the operator gives to the service, once; whoever reads it may be the bridge there."""
+
+    name: str
+    text: str
+
+
+def no_handout(account: AccountId, config: Any, url: str) -> Handout | None:
+    """A platform whose service is given nothing."""
+    return None
+
+
 async def nothing_to_revoke(config: Any, url: str, app: Any) -> str:
     """The revocation of a platform whose accounts have nothing that outlives them."""
     return ""
@@ -465,6 +477,8 @@ class Platform(msgspec.Struct, frozen=True):
     """
     next_steps: Callable[[AccountId, Any, str], Sequence[str]] = no_steps
     """``next_steps(account, config, url)``: what the operator does after adding it, a sentence each."""
+    handout: Callable[[AccountId, Any, str], Handout | None] = no_handout
+    """``handout(account, config, url)``: the file for the service, which ``next_steps`` speaks of."""
     sign_in: SignIn | None = None
     """How teams give their accounts without handing over a token, where the service has that."""
     revoke: Callable[[Any, str, Any], Awaitable[str]] = nothing_to_revoke

@@ -104,6 +104,7 @@ def _add_pages(app: web.Application) -> None:
     add.add_get("/account/{id}", account.account_page)
     add.add_post("/account/{id}/look", account.look)
     add.add_post("/account/{id}/connect", account.connect)
+    add.add_post("/account/{id}/file", account.file)
     add.add_post("/account/{id}/remove", account.remove)
     add.add_get("/map/{token}", map.map_page)
     add.add_get("/f/{token}", files.file, allow_head=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.contract import Finding, Invite
+from core.contract import Finding, Handout, Invite
 from core.model import AccountId, RoomId
 from portal.sessions import Session
 
@@ -108,6 +108,8 @@ class Guide:
 
     steps: tuple[str, ...] = ()
     invite: Invite | None = None
+    file: str = ""
+    """The name of a file that the service has to be given, as long as :meth:`Desk.file` hands it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,10 @@ class Desk(Protocol):
 
     async def guide(self, account: AccountView, code: str) -> Guide:
         """How to go on; ``code`` is what an invitation connects with."""
+
+    async def file(self, account: AccountView) -> Handout | None:
+        """The file that the service has to be given; None where there is none, or the account is no longer new, since
+        it holds secrets."""
 
     async def rooms(self, account: AccountView) -> RoomsSeen:
         """The rooms it sees now."""

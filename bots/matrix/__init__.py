@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.matrix.config import BY_HAND, TARGET_HELP, MatrixConfig, from_target
-from core.contract import Finding, Hears, Platform, Services
+from core.contract import Finding, Handout, Hears, Platform, Services
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ def next_steps(account: AccountId, config: MatrixConfig, url: str) -> Sequence[s
     return steps(account, config, url)
 
 
+def handout(account: AccountId, config: MatrixConfig, url: str) -> Handout | None:
+    """The registration file of an application service."""
+    if not config.is_appservice:
+        return None
+    from bots.matrix.registration import registration
+
+    return Handout("matrix-registration.yaml", registration(config, url))
+
+
 async def revoke(config: MatrixConfig, url: str, app: None) -> str:
     """What can be made worthless from here, and what is left to do. Raises any AdapterError."""
     from bots.matrix.leaving import revoked
@@ -58,6 +67,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    handout=handout,
     revoke=revoke,
     revoke_by_hand=BY_HAND,
     hears=Hears(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from bots.matrix.client import Client, Refused, at
-from bots.matrix.config import MatrixConfig
+from bots.matrix.config import USER_ID, MatrixConfig
 from core.contract import AdapterError, AuthLost, Finding, Rejected, Retry
 from core.model import AccountId
 
@@ -22,6 +24,8 @@ async def prepared(config: MatrixConfig) -> tuple[str, MatrixConfig]:
         await _versions(config)
     except (Refused, Retry) as error:
         raise _unreached(config, error) from None
+    if config.as_service and not config.hs_token:
+        return _new_service(config)
     if not config.token:
         config = await _signed_in(config)
     user_id = await _whoami(config)
@@ -56,6 +60,19 @@ def _unreached(config: MatrixConfig, error: Exception) -> AdapterError:
     return Rejected(words) if isinstance(error, Refused) else Retry(LOOK_S, words)
 
 
+def _new_service(config: MatrixConfig) -> tuple[str, MatrixConfig]:
+    """With tokens made up, which the homeserver is yet to hear of. Raises Rejected."""
+    if config.token or config.password:
+        raise Rejected("An application service has tokens of its own making: leave password and token empty.")
+    if not USER_ID.fullmatch(config.user_id):
+        raise Rejected("Write the name that the bot shall have on the homeserver, like @bridgebot:example.org.")
+    token, hs_token = secrets.token_hex(32), secrets.token_hex(32)
+    # The homeserver tells its application services apart by it.
+    unique = f"bridgebot-{secrets.token_hex(4)}"
+    name = re.sub(r"[^a-z0-9]+", "-", config.server_name.lower()).strip("-")
+    return f"matrix-{name}", replace(config, token=token, hs_token=hs_token, appservice_id=unique)
+
+
 async def _signed_in(config: MatrixConfig) -> MatrixConfig:
     if not (config.user_id and config.password):
         raise Rejected("Give the bot's user name and password, or an access token.")
@@ -86,6 +103,15 @@ async def _whoami(config: MatrixConfig) -> str:
                 "configuration (Synapse: app_service_config_files), restart it, and try again."
             ) from None
         raise Rejected(f"The homeserver does not take this access token ({error}). Sign in anew for one.") from None
+
+
+def _hand_over(account: AccountId) -> tuple[str, ...]:
+    return (
+        "Get the registration file: on this account's page in the portal, or with "
+        f"bridgebot accounts file {account} > matrix-registration.yaml. Keep it secret.",
+        "Put it where the homeserver can read it, name it in the homeserver's configuration (Synapse, in "
+        "homeserver.yaml: app_service_config_files), and restart the homeserver.",
+    )
 
 
 async def findings(config: MatrixConfig, url: str) -> Sequence[Finding]:
@@ -149,6 +175,7 @@ def steps(account: AccountId, config: MatrixConfig, url: str) -> Sequence[str]:
     start: tuple[str, ...] = ()
     if config.is_appservice:
         start = (
+            *(_hand_over(account) if config.as_service else ()),
             f"Make sure that url in the registration file leads to {url}; bridgebot doctor looks whether it does.",
         )
     return (*start, f"In a room without encryption, type: /invite {me}", "When it has come, type: -sameroom open")

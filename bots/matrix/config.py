@@ -30,6 +30,14 @@ class MatrixConfig(msgspec.Struct, frozen=True, kw_only=True):
     user_id: Annotated[str, asked("Bot's user name", "@mybridge:example.org; may stay empty if you give a token")] = ""
     password: Annotated[str, asked("Password", "Exchanged for a token and not kept", secret=True)] = ""
     token: Annotated[str, asked("Access token", "Instead of a password", secret=True)] = ""
+    as_service: Annotated[
+        bool,
+        asked(
+            "Application service",
+            "yes, if you may edit the homeserver's configuration: people from elsewhere then have names and pictures "
+            "of their own there. Leave password and token empty; you get a file for the homeserver",
+        ),
+    ] = False
     own_session: bool = False
     """The token is of a session that we signed in ourselves, with the password."""
     hs_token: Annotated[str, Secret] = ""

@@ -151,6 +151,26 @@ async def _check(settings: Settings, account_id: str, redactor: Redactor) -> boo
 
 @accounts.command()
 @click.argument("account_id", metavar="NAME")
+@process.data_option
+def file(account_id: str, data_dir: str | None) -> None:
+    """Print the file that the service of the account NAME has to be given. It holds secrets."""
+    redactor = Redactor()
+    click.echo(process.run_async(_file(process.load(redactor, data_dir=data_dir), account_id, redactor)), nl=False)
+
+
+async def _file(settings: Settings, account_id: str, redactor: Redactor) -> str:
+    async with process.visit(settings, redactor) as visit:
+        account = await _known(visit.accounts, account_id)
+        platform = registry.platform(account.platform)
+        config = visit.accounts.open(account, platform.config)
+        found = platform.handout(account.id, config, checks.address(visit.settings, account.id))
+    if found is None:
+        raise AccountError(f"{platform.title} is given no file for {account_id}.")
+    return found.text
+
+
+@accounts.command()
+@click.argument("account_id", metavar="NAME")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @process.data_option
 def remove(account_id: str, yes: bool, data_dir: str | None) -> None:

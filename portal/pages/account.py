@@ -10,8 +10,10 @@ from portal.came_from import argument, targets
 from portal.desk import AccountView, RoomsSeen
 from portal.errors import Oops
 from portal.forms import DEPS, read_form
+from portal.headers import SANDBOX
 from portal.limits import allow
 from portal.pages.accounts import is_theirs, the_desk
+from portal.pages.files import disposition
 from portal.render import page
 from portal.sessions import Session, put_flash, take_flash, visitor
 
@@ -79,6 +81,20 @@ async def look(request: web.Request) -> web.Response:
     await allow(request, "look", _MOST_LOOKS, session.person)
     await the_desk(request).look(account)
     raise web.HTTPSeeOther(f"/account/{account.id}")
+
+
+async def file(request: web.Request) -> web.Response:
+    """``POST /account/<id>/file``: what the service has to be given, to be saved and never shown."""
+    await read_form(request)
+    session, account = await _own(request)
+    await allow(request, "look", _MOST_LOOKS, session.person)
+    found = await the_desk(request).file(account)
+    if found is None:
+        raise Oops(
+            404, "There is no file for this account", "It is handed out for an hour after the account was added."
+        )
+    headers = {"Content-Disposition": disposition(found.name), "Content-Security-Policy": SANDBOX}
+    return web.Response(body=found.text.encode(), content_type="application/octet-stream", headers=headers)
 
 
 async def connect(request: web.Request) -> web.Response:

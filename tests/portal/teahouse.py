@@ -19,6 +19,7 @@ from core.contract import (
     Capabilities,
     Emit,
     Finding,
+    Handout,
     Invite,
     Outbound,
     Platform,
@@ -140,6 +141,11 @@ def next_steps(account: AccountId, config: TeaConfig, url: str) -> Sequence[str]
     return (f"Tell the service to call {url}.", f"Never show {config.token}.")
 
 
+def handout(account: AccountId, config: TeaConfig, url: str) -> Handout | None:
+    """See Platform.handout."""
+    return Handout("cups.yaml", f"{url} takes {config.token}\n") if config.name == "cup" else None
+
+
 async def revoke(config: TeaConfig, url: str, app: None) -> str:
     """See Platform.revoke."""
     if config.name == "stuck":
@@ -168,6 +174,7 @@ PLATFORM = Platform(
     check=check,
     prepare=prepare,
     next_steps=next_steps,
+    handout=handout,
     revoke=revoke,
     revoke_by_hand="Pour it away at tea.example.",
 )

@@ -236,6 +236,28 @@ async def test_removal_is_never_held_up(house: House, monkeypatch: pytest.Monkey
     assert await house.node.accounts.get(account) is None
 
 
+async def test_a_file_for_the_service(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever added the account saves it, by a form and within the hour; it is never shown, and others get nothing."""
+    ada, olga = await house.sign_in(), await house.sign_in(person=OLGA, room=OFFICE)
+    account = await house.add(ada, "good-cup-canary")
+    text = await house.page(ada, f"/account/{account}")
+    assert "cups.yaml" in text
+    assert "canary" not in text
+    response = await submit(ada, f"/account/{account}", f"/account/{account}/file")
+    assert await response.text() == f"{house.url}/bots/cup takes good-cup-canary\n"
+    assert response.headers["Content-Disposition"].startswith('attachment; filename="cups.yaml"')
+    assert (response.content_type, response.headers["Cache-Control"]) == ("application/octet-stream", "no-store")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; sandbox")
+    assert await house.act(olga, account, "file") == 404
+    await house.page(ada, f"/account/{account}/file", 405)
+    plain = await house.add(ada, "good-jade")
+    assert "/file" not in await house.page(ada, f"/account/{plain}")
+    assert await house.act(ada, plain, "file") == 404
+    monkeypatch.setattr("bridgebot.tending.FILE_S", -1)
+    assert await house.act(ada, account, "file") == 404
+    assert "cups.yaml" not in await house.page(ada, f"/account/{account}")
+
+
 async def test_nobody_revokes_in_our_own_network(house: House) -> None:
     """What a member typed is asked behind the fence at the end, too (threat 13)."""
     client = await house.sign_in()

@@ -186,6 +186,38 @@ def test_the_command(tmp_path: Path) -> None:
     assert "ghost_prefix" in bad.output
 
 
+async def test_an_application_service_without_a_command(tmp_path: Path, store: Redis) -> None:
+    """Asked for in the form, it gets tokens of its own and a file for the homeserver; with the file there it works."""
+    server = Synapse(tmp_path / "synapse")
+    server.registration = registration(config_of(server), server.door.url)
+    asked = MatrixConfig(homeserver=server.url, user_id=server.bot, as_service=True)
+    with server:
+        for wrong, words in (
+            (replace(asked, password="secret"), "leave password and token empty"),
+            (replace(asked, user_id="bridgebot"), "@bridgebot:example.org"),
+        ):
+            with pytest.raises(Rejected, match=words):
+                await prepare(wrong, "http://x")
+        name, config = await prepare(asked, "http://x")
+        assert name == "matrix-localhost"
+        assert len({config.token, config.hs_token, config.appservice_id, "", "bridgebot"}) == 5
+        steps = next_steps(ACCOUNT, config, server.door.url)
+        assert f"bridgebot accounts file {ACCOUNT}" in steps[0]
+        assert "app_service_config_files" in steps[1]
+        assert not (await PLATFORM.check(config, server.door.url))[1].ok
+    assert PLATFORM.handout(ACCOUNT, replace(config, hs_token=""), server.door.url) is None
+    fresh = Synapse(tmp_path / "again")
+    file = PLATFORM.handout(ACCOUNT, config, fresh.door.url)
+    assert file
+    assert file.name == "matrix-registration.yaml"
+    fresh.registration = file.text
+    with fresh:
+        async with on_stage(fresh, store, replace(config, homeserver=fresh.url)) as stage:
+            await stage.heard(BotAdded)
+            await stage.adapter.send(post(stage.room, "it works"))
+            assert (await stage.line("it works")).author == "Alice"
+
+
 async def test_a_homeserver_takes_the_file(tmp_path: Path, store: Redis) -> None:
     """A homeserver with the registration file as it is written takes a message from a ghost, and brings one back."""
     server = Synapse(tmp_path / "synapse")
