@@ -312,6 +312,24 @@ def test_at_a_terminal_removal_is_asked_for(operator: Operator) -> None:
         person.sees("Removed mute.")
 
 
+def test_the_file_for_a_service(operator: Operator) -> None:
+    """It is printed as it is, so that it can be saved; where there is none, that is said."""
+    config = {
+        "homeserver": "http://127.0.0.1:9",
+        "user_id": "@bot:example.org",
+        "token": "a" * 64,
+        "hs_token": "h" * 64,
+    }
+    given = json.dumps(config)
+    assert operator.call("accounts", "add", "matrix", "-", "--id", "mx", "--unchecked", text=given).returncode == 0
+    file = operator.call("accounts", "file", "mx", url="https://bridge.example.org").stdout
+    assert file.startswith("# How this homeserver talks to bridgebot.")
+    assert 'url: "https://bridge.example.org/bots/mx"' in file
+    assert f'as_token: "{"a" * 64}"' in file
+    assert operator.call(*ADD, text="good-mute\n").returncode == 0
+    assert "Demo is given no file for mute." in operator.call("accounts", "file", "mute").stderr
+
+
 async def test_an_app_is_registered(operator: Operator) -> None:
     """Its credentials are asked for, tried at the service, sealed, and what is left to do there is said; it is listed,
     and forgotten again."""

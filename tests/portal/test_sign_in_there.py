@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tests.fakes.slack_oauth import CLIENT_ID, CLIENT_SECRET
 from tests.fakes.slack_world import Channel, Person
 from tests.portal import teahouse
 from tests.portal.conftest import post, submit
-from tests.portal.house import LOBBY, OFFICE, OLGA, House, open_house, text_of
+from tests.portal.house import LOBBY, OFFICE, OLGA, House, open_house, open_web, text_of
 from tests.portal.test_account_browser import chromium as chromium
 from tests.portal.test_browser import PHONE, open_page
 from tests.servers.store import dump_of
@@ -353,6 +354,36 @@ async def test_the_app_is_removed_on_slack(street: Street) -> None:
     slack.tell({"type": "tokens_revoked", "tokens": {"oauth": [], "bot": [slack.bot.id]}})
     await slack.until(lambda: len(slack.answers) > told)
     assert "Online" in await house.page(client, f"/account/{account}")
+
+
+async def test_where_roles_run_apart(store: Redis, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slack calls the web process, which takes events in; the one that posts hears from it that the app was removed."""
+    monkeypatch.setitem(registry.PLATFORMS, "tea", teahouse.ROW)
+    monkeypatch.setattr("bots.slack.adapter.LOOK_S", 0.02)
+    async with (
+        SlackDouble() as slack,
+        open_house(store_url, frozenset({"relay", "bots"})) as bots,
+        open_web(store_url) as web,
+    ):
+        ann = slack.person("Ann", is_admin=True)
+        garden = slack.channel("garden", ann)
+        garden.members.add(slack.bot.id)
+        slack.tokens.clear()
+        street = Street(web, slack, ann, garden)
+        await street.register()
+        client = await web.sign_in()
+        account = await street.add(client)
+        await web.until(client, f"/account/{account}", lambda page: "Another process of this bridge has it" in page)
+        form = {"room": f"{account}/{garden.id}", "with": "room"}
+        assert (await submit(client, f"/account/{account}", f"/account/{account}/connect", **form)).status == 303
+        await slack.until(lambda: [raw for raw in garden.messages.values() if "now connected" in raw["text"]])
+        slack.say(garden, ann, "over the fence")
+        await bots.hears(LOBBY, "over the fence")
+        slack._do_auth_revoke({})
+        assert bots.node.host
+        async with asyncio.timeout(10):
+            while not (await bots.node.health())[1]["accounts"][account].startswith("The app was removed"):
+                await asyncio.sleep(0.02)
 
 
 async def test_whole_way_in_a_browser(street: Street, chromium: Browser) -> None:
