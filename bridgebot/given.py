@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -35,6 +35,26 @@ async def app_on(apps: Apps, name: str) -> tuple[Platform, SignIn, Any] | None:
         return None
     app = await apps.get(platform)
     return None if app is None else (platform, platform.sign_in, app)
+
+
+def platforms() -> Iterator[tuple[Platform, SignIn]]:
+    """Those where accounts can be given so."""
+    for name in registry.names():
+        try:
+            platform = registry.platform(name)
+        except registry.UnknownPlatform:  # its library is not installed
+            continue
+        if platform.sign_in:
+            yield platform, platform.sign_in
+
+
+async def prepared(sign_in: SignIn, app: Any, url: str) -> Any:
+    """As SignIn.prepare, within REDEEM_S."""
+    try:
+        async with asyncio.timeout(REDEEM_S):
+            return await sign_in.prepare(app, url)
+    except TimeoutError:
+        raise Retry(0, f"no answer in {REDEEM_S:.0f} s") from None
 
 
 async def redeemed(sign_in: SignIn, app: Any, answer: Mapping[str, str], url: str) -> tuple[str, Any]:

@@ -27,7 +27,7 @@ from core.logs import Redactor
 from core.model import AccountId
 from core.owners import NoNameLeft, Owner
 from core.store import TRANSIENT, StoreDown
-from portal.desk import Field, Form, Kind, NotTaken, Way
+from portal.desk import AppView, Field, Form, Kind, NotTaken, Way
 from portal.sessions import Session
 
 if TYPE_CHECKING:
@@ -79,6 +79,39 @@ class Onboarding(Tending):
             await refuse_private(_typed(found, answers))
             await self._count(by)
             return await self._add_for(by, found, config)
+
+    # --- the operator's apps
+
+    async def apps(self) -> Sequence[AppView]:
+        """See Desk.apps."""
+        there = await self.node.apps.names()
+        return sorted(
+            (self._app_view(platform, sign_in, platform.id in there) for platform, sign_in in given.platforms()),
+            key=lambda app: app.form.title.casefold(),
+        )
+
+    def _app_view(self, platform: Platform, sign_in: SignIn, is_registered: bool) -> AppView:
+        form = Form(platform.id, platform.title, tuple(map(_field, questions(sign_in.app))))
+        settings = self.node.settings
+        urls = given.redirect_url(settings, platform.id), given.app_url(settings, platform.id)
+        return AppView(form, sign_in.button, is_registered, tuple(sign_in.steps(*urls)))
+
+    async def register(self, platform: str, answers: Mapping[str, str]) -> None:
+        """See Desk.register."""
+        found = registry.platform(platform)
+        if found.sign_in is None:
+            raise NotTaken({"": f"Accounts on {found.title} are added with tokens of their own."})
+        asked = replace(found, config=found.sign_in.app)
+        app = _configuration(asked, answers)
+        secrets = _secrets(asked, answers)
+        for secret in filter(None, secrets):
+            self.node.on_secret(secret)
+        with _told_in_words(found, Redactor(secrets)):
+            await self.node.apps.put(found, await given.prepared(found.sign_in, app, self.node.settings.site_url))
+
+    async def forget(self, platform: str) -> None:
+        """See Desk.forget."""
+        await self.node.apps.remove(registry.platform(platform))
 
     # --- by signing in at the service
 

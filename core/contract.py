@@ -433,8 +433,8 @@ class SignIn(msgspec.Struct, frozen=True):
     """What the operator is asked for, like :attr:`Platform.config`."""
     prepare: Callable[[Any, str], Awaitable[Any]]
     """``prepare(app, public_url)``: the app, completed. Raises Rejected with how to mend it, and Retry."""
-    steps: Callable[[Any, str, str], Sequence[str]]
-    """``steps(app, redirect_url, url)``: what the operator does at the service. ``url`` is where the routes are."""
+    steps: Callable[[str, str], Sequence[str]]
+    """``steps(redirect_url, url)``: what the app needs at the service. ``url`` is where the routes are."""
     address: Callable[[Any, str, str], str]
     """``address(app, state, redirect_url)``: where the browser is sent."""
     destinations: Callable[[Any], Sequence[str]]

@@ -53,6 +53,16 @@ class Way:
     destinations: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AppView:
+    """An app that the operator registers once, for all teams. ``steps``: what it needs at the service."""
+
+    form: Form
+    button: str
+    is_registered: bool
+    steps: tuple[str, ...] = ()
+
+
 class NotTaken(Exception):
     """The account was not added. ``problems``: by the field's name, and under the empty name all others."""
 
@@ -141,6 +151,15 @@ class Desk(Protocol):
         """Add the account that the service's answer is about, as :meth:`add` does; one of theirs that is there already
         is renewed. Raises NotTaken.
         """
+
+    async def apps(self) -> Sequence[AppView]:
+        """What the operator can register or has registered, by title."""
+
+    async def register(self, platform: str, answers: Mapping[str, str]) -> None:
+        """Ask the service, and keep the app. Raises NotTaken."""
+
+    async def forget(self, platform: str) -> None:
+        """Keep the app no longer."""
 
     async def accounts(self) -> Sequence[AccountView]:
         """All accounts that were added (not those of guest rooms), by id."""

@@ -55,11 +55,11 @@ async def prepare_app(app: SlackApp, public_url: str) -> SlackApp:
     return await prepared(app, public_url)
 
 
-def app_steps(app: SlackApp, redirect_url: str, url: str) -> Sequence[str]:
+def app_steps(redirect_url: str, url: str) -> Sequence[str]:
     """What the operator does at Slack."""
     from bots.slack.sign_in import steps
 
-    return steps(app, redirect_url, url)
+    return steps(redirect_url, url)
 
 
 def address(app: SlackApp, state: str, redirect_url: str) -> str:

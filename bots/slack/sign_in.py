@@ -66,7 +66,7 @@ async def prepared(app: SlackApp, public_url: str) -> SlackApp:
     return app
 
 
-def steps(app: SlackApp, redirect_url: str, url: str) -> Sequence[str]:
+def steps(redirect_url: str, url: str) -> Sequence[str]:
     """What makes an app of Slack's one that teams can add. With the manifest, the first three are done."""
     return (
         f"At api.slack.com/apps, your app, OAuth & Permissions, Redirect URLs: {redirect_url}",

@@ -59,14 +59,9 @@ def app(name: str | None, source: str | None, remove: bool, data_dir: str | None
 async def _list(settings: Settings, redactor: Redactor) -> None:
     async with process.visit(settings, redactor) as visit:
         there = await visit.apps.names()
-    for name in registry.names():
-        try:
-            platform = registry.platform(name)
-        except registry.UnknownPlatform:
-            continue
-        if platform.sign_in:
-            how = "registered" if platform.id in there else f"not registered: bridgebot accounts app {platform.id}"
-            process.say(f"{platform.id:12} {platform.title:16} {how}")
+    for platform, _ in given.platforms():
+        how = "registered" if platform.id in there else f"not registered: bridgebot accounts app {platform.id}"
+        process.say(f"{platform.id:12} {platform.title:16} {how}")
 
 
 async def _remove(settings: Settings, platform: Platform, redactor: Redactor) -> None:
@@ -80,7 +75,7 @@ async def _put(settings: Settings, platform: Platform, found: Any, redactor: Red
     sign_in = platform.sign_in
     assert sign_in is not None  # noqa: S101 - looked at before
     try:
-        found = await sign_in.prepare(found, settings.site_url)
+        found = await given.prepared(sign_in, found, settings.site_url)
     except Rejected as error:
         raise AccountError(redactor(f"{platform.title} does not take it: {error.reason}")) from None
     except Retry as error:
@@ -92,5 +87,5 @@ async def _put(settings: Settings, platform: Platform, found: Any, redactor: Red
         process.say("BRIDGEBOT_ADD_ACCOUNTS is nobody, so there are no such pages: set it to operator or members.")
     process.say("What is left to do there:")
     urls = given.redirect_url(settings, platform.id), given.app_url(settings, platform.id)
-    for number, step in enumerate(sign_in.steps(found, *urls), 1):
+    for number, step in enumerate(sign_in.steps(*urls), 1):
         process.say(f"  {number}. {step}")

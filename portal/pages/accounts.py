@@ -66,6 +66,7 @@ async def list_page(request: web.Request) -> web.Response:
     context = {
         "accounts": [account for account in await desk.accounts() if is_theirs(account, session)],
         "forms": desk.forms() if may_add(request, session) else (),
+        "apps": await desk.apps() if session.operator else (),
         "session": session,
         "may_as_company": _may_as_company(request, session),
         "targets": await targets(request, session),
@@ -151,7 +152,7 @@ async def add(request: web.Request) -> web.Response:
     form = form_of(request)
     desk = the_desk(request)
     typed = {one.name: fields.get(one.name, "") for one in form.fields}
-    _must_be_short(form, typed)
+    must_be_short(form, typed)
     await count(request, session)
     try:
         account_id = await desk.add(form.platform, typed, session)
@@ -169,7 +170,8 @@ def _gone() -> NoReturn:
     raise Oops(404, "There is no such account", "Look at the list of your accounts.")
 
 
-def _must_be_short(form: Form, typed: Mapping[str, str]) -> None:
+def must_be_short(form: Form, typed: Mapping[str, str]) -> None:
+    """Raises Oops 413."""
     if any(len(text) > _MOST_CHARS for text in typed.values()):
         raise Oops(413, "That is too long", f"No answer about {form.title} has so many characters. Copy it again.")
 

@@ -147,6 +147,32 @@ async def test_without_an_app_there_is_no_button(street: Street) -> None:
         assert called.status in (401, 404)  # 404 as soon as the portal has looked
 
 
+async def test_the_operator_registers_the_app(street: Street, store: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the portal as on the command line: asked for, tried at Slack, sealed, and forgotten again; for nobody else."""
+    house = street.house
+    member, operator = await house.sign_in(), await house.sign_in(await house.operator_path())
+    assert "/app/slack" not in await house.page(member, "/accounts")
+    await house.page(member, "/app/slack", 403)
+    token = await house.form_token(member)
+    for path in ("/app/slack", "/app/slack/forget"):
+        assert (await post(member, path, form_token=token)).status == 403
+    await house.page(operator, "/app/tea", 404)
+    assert "/app/slack" in await house.page(operator, "/accounts")
+    text = await house.page(operator, "/app/slack")
+    assert f"Redirect URLs: {house.url}/add/slack/done" in text
+    assert "It is registered." in text
+    given = {"client_id": "12345", "client_secret": "canary" * 4, "signing_secret": SECRET}
+    response = await submit(operator, "/app/slack", "/app/slack", **given)
+    text = await text_of(response)
+    assert response.status == 422
+    assert "That is no client ID" in text
+    assert 'value="12345"' in text
+    assert "canary" not in text
+    assert (await submit(operator, "/app/slack", "/app/slack/forget")).headers["Location"] == "/accounts"
+    assert "is forgotten here" in await house.page(operator, "/accounts")
+    assert await house.node.apps.names() == []
+
+
 async def test_only_its_own_page_leads_to_slack(street: Street) -> None:
     """The form's page allows the way to Slack, and no other page does; everything else of the policy stays."""
     client = await street.house.sign_in()
