@@ -12,7 +12,8 @@ import msgspec
 from bots import registry
 from core.accounts import Account, AccountError, Accounts
 from core.apps import Apps
-from core.contract import Platform, Retry, SignIn
+from core.contract import Platform, Retry
+from core.giving import SignIn
 from core.settings import Settings
 
 REDEEM_S: Final = 30.0

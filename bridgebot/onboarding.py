@@ -22,7 +22,8 @@ from bridgebot.commands.questions import Question, questions, read
 from bridgebot.fence import Fence, Typed, refuse_private
 from bridgebot.tending import Tending
 from core.accounts import AccountError
-from core.contract import Platform, Rejected, Retry, SignIn
+from core.contract import Platform, Rejected, Retry
+from core.giving import SignIn
 from core.logs import Redactor
 from core.model import AccountId
 from core.owners import NoNameLeft, Owner

@@ -73,6 +73,7 @@ class LiveAccounts:
         self._adapters = Adapters(node.deps, node.source, find_platform)
         self._now: tuple[Account, ...] = ()
         self._platforms: dict[AccountId, PlatformId] = {}
+        self._complained: set[str] = set()
         self._apps: dict[str, tuple[Any, UrlDispatcher]] = {}
         self._changed = asyncio.Event()
 
@@ -112,8 +113,11 @@ class LiveAccounts:
                 platform = find_platform(name)
                 app = await self._node.apps.get(platform)
             except (AccountError, UnknownPlatform) as error:
-                log.error("an app cannot be used", platform=name, why=str(error))
+                if name not in self._complained:
+                    self._complained.add(name)
+                    log.error("an app cannot be used", platform=name, why=str(error))
                 continue
+            self._complained.discard(name)
             if app is None or platform.sign_in is None:
                 continue
             known = before.get(name)

@@ -14,8 +14,9 @@ from bridgebot.commands.checks import address
 from bridgebot.revoking import at_once, revoked
 from core import keys
 from core.accounts import Account, AccountError
-from core.contract import Adapter, AdapterError, Finding, Handout, Invites, Rooms
+from core.contract import Adapter, AdapterError, Finding, Invites, Rooms
 from core.directory import NoAnswer
+from core.giving import Handout
 from core.logs import Redactor
 from core.model import account_of
 from core.owners import Owner, Owners

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.contract import Finding, Handout, Invite
+from core.contract import Finding, Invite
+from core.giving import Handout
 from core.model import AccountId, RoomId
 from portal.sessions import Session
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.matrix.config import BY_HAND, TARGET_HELP, MatrixConfig, from_target
-from core.contract import Finding, Handout, Hears, Platform, Services
+from core.contract import Finding, Hears, Platform, Services
+from core.giving import Handout
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bots.slack.config import BY_HAND, SlackApp, SlackConfig, from_target
-from core.contract import Adapter, Finding, Hears, Platform, Route, Services, SignIn
+from core.contract import Adapter, Finding, Hears, Platform, Route, Services
+from core.giving import SignIn
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from msgspec.structs import replace
 
 from bots.slack.api import Api, Refused
-from bots.slack.check import VENDOR, recognised, require, unreachable
+from bots.slack.check import recognised, require, unreachable
 from bots.slack.config import SlackApp, SlackConfig
 from bots.slack.manifest import NEEDED, WANTED
 from core.contract import AdapterError, AuthLost, Rejected, Retry
@@ -87,7 +87,7 @@ def destinations(app: SlackApp) -> Sequence[str]:
     """Slack leads on to the workspace's own address."""
     parts = urlsplit(app.authorize_url)
     own = f"{parts.scheme}://{parts.netloc}"
-    return (own, f"https://*.{VENDOR}") if parts.hostname == VENDOR else (own,)
+    return (own, f"https://*.{parts.hostname}") if parts.scheme == "https" else (own,)
 
 
 async def redeemed(app: SlackApp, answer: Mapping[str, str], redirect_url: str) -> tuple[str, SlackConfig]:

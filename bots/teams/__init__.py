@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bots.teams.config import TARGET_HELP, TeamsConfig, from_target
-from core.contract import Finding, Hears, Platform, Services, only_by_hand
+from core.contract import Finding, Hears, Platform, Services
+from core.giving import only_by_hand
 from core.model import AccountId, PlatformId
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 import msgspec
 
-from bridgebot import process
+from bots.registry import UnknownPlatform
+from bridgebot import given, process
 from bridgebot.commands import checks, company
-from core.accounts import Accounts
+from core.accounts import AccountError, Accounts
 from core.apps import Apps
-from core.contract import Finding
+from core.contract import AdapterError, Finding
 from core.deps import wall_clock_ms
 from core.embedded import EmbeddedStoreError
 from core.logs import HIDDEN, Redactor
@@ -165,3 +166,16 @@ async def _account_findings(visit: process.Visit) -> AsyncIterator[Finding]:
     for one in looking:
         for finding in await one:
             yield finding
+    for name in await visit.apps.names():
+        yield await _app(visit, name)
+
+
+async def _app(visit: process.Visit, name: str) -> Finding:
+    """Does the service know the operator's app?"""
+    try:
+        found = await given.app_on(visit.apps, name)
+        if found:
+            await given.prepared(found[1], found[2], visit.settings.site_url)
+    except (AccountError, AdapterError, UnknownPlatform) as error:
+        return Finding(False, f"app on {name}: {error}", f"Give it again: bridgebot accounts app {name}")
+    return Finding(True, f"app on {name}: the service knows it")

@@ -349,6 +349,8 @@ async def test_an_app_is_registered(operator: Operator) -> None:
         assert (wrong.returncode, "does not take this client secret" in wrong.stderr) == (1, True)
         assert "canary" not in wrong.stderr + wrong.stdout
         good = (await told("slack", "-", text=json.dumps(app))).stdout
+        assert "ok   app on slack: the service knows it" in (await asyncio.to_thread(operator.call, "doctor")).stdout
+    assert "BAD  app on slack: " in (await asyncio.to_thread(operator.call, "doctor")).stdout
     assert "shows the button “Add to Slack” from now on" in good
     for step in (f"Redirect URLs: {url}/add/slack/done", f"{url}/apps/slack/events", "Activate Public Distribution"):
         assert step in good

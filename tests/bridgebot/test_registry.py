@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from bots import registry
 from bridgebot.cli import cli
-from core.contract import nothing_to_revoke
+from core.giving import nothing_to_revoke
 from tests.bridgebot.support import ROOT, call
 
 PAGE = (ROOT / "docs" / "platforms" / "retired.md").read_text()

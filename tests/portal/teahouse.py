@@ -19,7 +19,6 @@ from core.contract import (
     Capabilities,
     Emit,
     Finding,
-    Handout,
     Invite,
     Outbound,
     Platform,
@@ -30,6 +29,7 @@ from core.contract import (
     Services,
     asked,
 )
+from core.giving import Handout
 from core.model import AccountId, NativeId, PlatformId, RoomId, native_room, room_id
 
 HERE = "tests.portal.teahouse"

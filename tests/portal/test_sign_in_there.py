@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import msgspec
 import pytest
 from msgspec.structs import replace
 from playwright.async_api import Browser
@@ -171,6 +172,20 @@ async def test_the_operator_registers_the_app(street: Street, store: Redis, monk
     assert (await submit(operator, "/app/slack", "/app/slack/forget")).headers["Location"] == "/accounts"
     assert "is forgotten here" in await house.page(operator, "/accounts")
     assert await house.node.apps.names() == []
+    # Slack itself cannot be asked here: where its API is, is the one thing of an app that nobody is asked for.
+    assert SLACK.sign_in
+    api = [("api_url", str, street.app.api_url)]
+    local = msgspec.defstruct("SlackApp", api, bases=(SlackApp,), frozen=True, kw_only=True)
+    monkeypatch.setattr("bots.slack.PLATFORM", replace(SLACK, sign_in=replace(SLACK.sign_in, app=local)))
+    wrong = {"client_id": CLIENT_ID, "client_secret": "canary" * 4, "signing_secret": SECRET}
+    text = await text_of(await submit(operator, "/app/slack", "/app/slack", **wrong))
+    assert "Slack does not take it: Slack does not take this client secret." in text
+    assert "canary" not in text
+    good = wrong | {"client_secret": CLIENT_SECRET}
+    assert (await submit(operator, "/app/slack", "/app/slack", **good)).headers["Location"] == "/app/slack"
+    assert "“Add to Slack” is there from now on" in await house.page(operator, "/app/slack")
+    assert "Add to Slack" in await house.page(member, "/add/slack")
+    assert CLIENT_SECRET.encode() not in await dump_of(store)
 
 
 async def test_only_its_own_page_leads_to_slack(street: Street) -> None:
@@ -421,10 +436,16 @@ async def test_whole_way_in_a_browser(street: Street, chromium: Browser) -> None
     await page.goto(await house.manage_path())
     await page.get_by_role("button", name="Open the room's page").click()
     await page.goto("/add/slack")
+    assert await page.locator("html").evaluate("e => e.scrollWidth") <= PHONE["width"]
     await page.get_by_role("button", name="Add to Slack").click()
     await page.get_by_role("link", name="Allow").click()
     await page.wait_for_url("**/account/slack-garden-club")
     await page.get_by_role("heading", name="slack-garden-club").wait_for()
+    await page.goto(await house.operator_path())
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("link", name="Look Slack").click()
+    await page.get_by_role("heading", name="Slack for all teams").wait_for()
+    assert await page.locator("html").evaluate("e => e.scrollWidth") <= PHONE["width"]
     assert complaints == []
     await context.close()
 
