@@ -17,7 +17,7 @@ from portal.forms import DEPS, ForeignForm
 from portal.headers import refuse_coded_bodies, set_headers
 from portal.mounts import AdapterRoutes, AppRoutes
 from portal.oidc import CALLBACK, PROVIDER, Provider
-from portal.pages import account, accounts, apps, files, landing, manage, map, portal_link, service, sign_in, signing_in
+from portal.pages import account, accounts, apps, files, giving, landing, manage, map, portal_link, service, sign_in
 from portal.tokens import SITE
 
 log = logging.getLogger("bridgebot.portal")
@@ -99,8 +99,8 @@ def _add_pages(app: web.Application) -> None:
     add.add_get("/accounts", accounts.list_page)
     add.add_get("/add/{platform}", accounts.form_page)
     add.add_post("/add/{platform}", accounts.add)
-    add.add_post("/add/{platform}/sign-in", signing_in.leave)
-    add.add_get("/add/{platform}/done", signing_in.come_back)
+    add.add_post("/add/{platform}/sign-in", giving.leave)
+    add.add_get("/add/{platform}/done", giving.come_back)
     add.add_get("/app/{platform}", apps.app_page)
     add.add_post("/app/{platform}", apps.register)
     add.add_post("/app/{platform}/forget", apps.forget)

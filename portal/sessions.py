@@ -89,27 +89,24 @@ async def signed_in(request: web.Request) -> Session:
     return found
 
 
-def mark(request: web.Request) -> str:
-    """What the store knows the visitor's session by: worth nothing to whoever reads it there."""
-    return _key("session", request.cookies.get(SESSION_COOKIE, ""))
-
-
-async def visitor_of(request: web.Request, marked: str) -> Session:
-    """As :func:`visitor`, for the session of that mark: a browser that another site leads here keeps the session's own
-    cookie back. Raises Oops 401 or 403."""
-    record = cast("bytes | None", await request.app[DEPS].store.get(marked))
-    if record is None:
+async def visitor_of(request: web.Request, key: str) -> Session:
+    """As :func:`visitor`, for the session of that :func:`current_key`: a browser that another site leads here keeps the
+    session's own cookie back. Raises Oops 401 or 403."""
+    session = await _read(request, key)
+    if session is None:
         raise Oops(401, "You are no longer signed in", "Sign in again, and begin anew.")
-    session = msgspec.msgpack.decode(record, type=Session)
-    if not session.operator and not await request.app[DEPS].may_manage(session.room, session.person):
+    if session.room and not await request.app[DEPS].may_manage(session.room, session.person):
         raise Oops(403, "You may no longer change this room", "Ask somebody who runs the room.")
     return session
 
 
 async def known(request: web.Request) -> Session | None:
     """The visitor's session, if there is one."""
-    name = request.cookies.get(SESSION_COOKIE)
-    record = cast("bytes | None", await request.app[DEPS].store.get(_key("session", name))) if name else None
+    return await _read(request, current_key(request))
+
+
+async def _read(request: web.Request, key: str) -> Session | None:
+    record = cast("bytes | None", await request.app[DEPS].store.get(key)) if key else None
     found = msgspec.msgpack.decode(record, type=Session) if record else None
     return found if found and _still_holds(request, found) else None
 

@@ -22,7 +22,7 @@ from portal.forms import AWAY_COOKIE, DEPS, is_https, read_form
 from portal.limits import allow
 from portal.pages.accounts import count, form_of, must_be_allowed, the_desk
 from portal.render import page
-from portal.sessions import mark, visitor, visitor_of
+from portal.sessions import current_key, visitor, visitor_of
 
 _LIFE_S = 600
 _MOST_RETURNS = 100
@@ -31,7 +31,7 @@ _AGAIN = "Open the page of the service again, and press the button there."
 
 
 class _Journey(msgspec.Struct, frozen=True, array_like=True):
-    """Who went where. ``browser``: the hash of its cookie; ``session``: the mark of its session."""
+    """Who went where. ``browser``: the hash of its cookie; ``session``: the key of its session in the store."""
 
     platform: str
     browser: str
@@ -59,7 +59,7 @@ async def leave(request: web.Request) -> web.Response:
         address = await the_desk(request).leave(form.platform, state, session)
     except NotTaken as error:
         raise Oops(409, f"No account on {form.title} can be added just now", str(error)) from None
-    journey = _Journey(form.platform, _hash(browser), mark(request))
+    journey = _Journey(form.platform, _hash(browser), current_key(request))
     await deps.store.set(_key(state), msgspec.msgpack.encode(journey), ex=_LIFE_S)
     response = web.Response(status=303, headers={"Location": address})
     # Lax: another site leads the browser back, and Strict cookies stay behind then.
@@ -93,7 +93,7 @@ async def come_back(request: web.Request) -> web.Response:
 
 
 async def _journey(request: web.Request, platform: str, state: str) -> str:
-    """The mark of the session that began this; the state is used up. Raises Oops 410."""
+    """The key of the session that began this; the state is used up. Raises Oops 410."""
     store, browser = request.app[DEPS].store, request.cookies.get(AWAY_COOKIE, "")
     record = cast("bytes | None", await store.get(_key(state)))
     journey = msgspec.msgpack.decode(record, type=_Journey) if record else None
