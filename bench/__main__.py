@@ -23,6 +23,7 @@ from bench.cases import CASES
 from bench.cases.case import Case
 from bench.record import Results
 from bench.world import MakeBridge, World, world
+from tests.support.page import machine, put_between_marks
 
 PRODUCT = f"{sys.executable} -m bridgebot"
 
@@ -109,11 +110,11 @@ async def _run(arguments: argparse.Namespace, cases: Sequence[Case], found: Resu
 
 
 def _write(found: Results, cases: Sequence[Case], report: str) -> None:
-    record.put_between_marks(record.PERFORMANCE, "figures", report)
-    record.put_between_marks(
+    put_between_marks(record.PERFORMANCE, "figures", report)
+    put_between_marks(
         record.OPERATIONS,
         "sizing",
-        sizing.section(found.figures("ours"), f"{found.at} on {record.machine()}, {found.load()}"),
+        sizing.section(found.figures("ours"), f"{found.at} on {machine()}, {found.load()}"),
     )
     print(f"Written to {record.PERFORMANCE} and {record.OPERATIONS}.")
 
@@ -124,7 +125,7 @@ def _keep(found: Results, cases: Sequence[Case], report: str) -> None:
     (folder / "results.json").write_text(found.as_json())
     (folder / "table.md").write_text(report + "\n")
     measured = [case.name for case in cases if case.name in found.samples["ours"]]
-    caption = f"{found.at}; {record.machine()}"
+    caption = f"{found.at}; {machine()}"
     try:
         drawn = plots.draw(folder, found.figures("floor"), found.figures("ours"), measured, caption)
     except ImportError:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 
 from bench.cases.case import Case
 from bench.report import Figures, medians, table
+from tests.support.page import commit, machine
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "bench" / "results"
@@ -72,44 +70,9 @@ class Results:
         return "\n".join(parts)
 
 
-def commit() -> str:
-    """What was measured: the commit, with a plus where there are changes; empty outside of a repository."""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"]
-    try:
-        return "commit " + subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def machine() -> str:
-    """The machine in a line."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    system = f"Linux {platform.release().partition('-')[0]}"
-    return f"{os.cpu_count()} cores, {model}, {int(memory.split()[1]) / 1024**2:.0f} GiB, {system}, {python}"
-
-
 def new_folder(results: Results) -> Path:
     """The folder of this run; git ignores it."""
     name = results.at.removesuffix(" UTC").replace(":", "").replace(" ", "T")
     folder = FOLDER / f"{name}{'-quick' if results.quick else ''}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def put_between_marks(page: Path, name: str, text: str) -> None:
-    """Replace what stands between ``<!-- name: begin … -->`` and ``<!-- name: end -->``. Raises ValueError."""
-    old = page.read_text()
-    begin, end = old.find(f"<!-- {name}: begin"), old.find(f"<!-- {name}: end -->")
-    if begin < 0 or end < begin:
-        raise ValueError(f"{page} has no marks `<!-- {name}: begin -->` and `<!-- {name}: end -->`.")
-    begin = old.index("-->", begin) + len("-->")
-    page.write_text(f"{old[:begin]}\n{text.strip()}\n{old[end:]}")

@@ -63,6 +63,8 @@ class Outbox:
         self._ended: list[Done] = []
         self._birth = ""
         self._partly: set[str] = set()
+        self._crashed: set[int] = set()
+        """Entries of which the store knows that owners before us crashed on them."""
         self._under_way_max = under_way_max
         """Posts of a room that may have been under way when the owner before us ended."""
         self._doubtful_up_to = 0
@@ -76,15 +78,17 @@ class Outbox:
         pipeline.set(keys.birth(self.tag), self._deps.random_id()[:BIRTH_CHARS], nx=True)
         pipeline.get(keys.birth(self.tag))
         pipeline.hkeys(keys.partly(self.tag))
+        pipeline.hkeys(keys.attempts(self.tag))
         pipeline.get(keys.under_way(self.tag))
         pipeline.hgetall(keys.holds(self.tag))
         pipeline.hkeys(keys.behind(self.tag))
         pipeline.hgetall(keys.folds(self.tag))
         pipeline.hgetall(keys.paces(self.tag))
         pipeline.delete(keys.waiting(self.tag))
-        born, birth, partly, under_way, holds, behind, folds, paces, _ = await pipeline.execute()
+        born, birth, partly, crashed, under_way, holds, behind, folds, paces, _ = await pipeline.execute()
         self._birth = birth.decode()
         self._partly = {field.decode() for field in partly}
+        self._crashed = {int(field.split()[0]) for field in crashed}
         self._doubtful_up_to = self.marked = int(under_way or 0)
         now_ms = self._deps.now_ms()
         waits = {room: (until - now_ms) / 1000 for room, until in _times(holds).items()}
@@ -142,6 +146,8 @@ class Outbox:
 
     def _jobs(self, entry: int, delivery: Delivery, stream: str, now_s: float) -> Iterable[Job]:
         shared = Shared(entry, delivery, stream, self._birth, now_s)
+        if self._crashed and entry in self._crashed:
+            shared.noted = True
         for index, room in enumerate(delivery.rooms):
             if self._partly and stream == self.stream and f"{entry} {room}" in self._partly:
                 shared.left -= 1

@@ -70,6 +70,21 @@ async def left_over(store: Redis) -> list[str]:
     return found
 
 
+async def test_crashes_are_forgotten_with_their_entry(store: Redis, deps: Deps) -> None:
+    """What an owner wrote down about crashes goes with the entry, whoever ends it and wherever it lies by then."""
+    first = await opened(deps)
+    await append(deps, 1, [(A,), (A, B), (B,)])
+    for job in await jobs_of(first):
+        await first.crashed(job)
+    second = await opened(deps)
+    jobs = await jobs_of(second)
+    queue = RoomQueue(A)
+    queue.jobs.extend(job for job in jobs if job.room == A)
+    await second.set_aside(queue, 2)
+    await second.complete([Done(job) for job in jobs])
+    assert await left_over(store) == [keys.behind(TAG)]
+
+
 async def test_an_entry_goes_with_its_last_room(store: Redis, deps: Deps) -> None:
     """Rooms that end side by side, in separate steps at once, take their entry out with them; none is left behind."""
     outbox = await opened(deps)

@@ -9,6 +9,8 @@ from itertools import combinations
 
 from tests.faults.service import Service
 
+PROBLEMS = ("lost", "out_of_order", "phantom", "leftovers", "crashes")
+
 
 @dataclass
 class Report:
@@ -16,7 +18,9 @@ class Report:
 
     accepted: int = 0
     delivered: int = 0
-    faults: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    """What was killed → how often."""
     lost: list[str] = field(default_factory=list)
     phantom: list[str] = field(default_factory=list)
     out_of_order: list[str] = field(default_factory=list)
@@ -25,15 +29,18 @@ class Report:
     repeats_dropped: int = 0
     leftovers: list[str] = field(default_factory=list)
     """Keys of the store that should be empty by now."""
+    crashes: list[str] = field(default_factory=list)
+    """Processes that ended by themselves."""
 
     def __str__(self) -> str:
         lines = [
-            f"accepted {self.accepted}, delivered {self.delivered}, faults {self.faults}, "
+            f"accepted {self.accepted}, delivered {self.delivered}, kills {self.kills.total()}, "
+            f"faults {self.faults.total()}, "
             f"lost {len(self.lost)}, out of order {len(self.out_of_order)}, phantom {len(self.phantom)}, "
             f"twice {sum(self.duplicates.values())} {dict(self.duplicates) or ''}, "
             f"repeats that a keyed service dropped {self.repeats_dropped}"
         ]
-        for name in ("lost", "out_of_order", "phantom", "leftovers"):
+        for name in PROBLEMS:
             examples: list[str] = getattr(self, name)
             lines += [f"  {name}: {example}" for example in examples[:8]]
         return "\n".join(lines)
@@ -48,14 +55,14 @@ def count(service: Service, samerooms: Sequence[Sequence[str]], prefix: str) -> 
     """Compare what was said (texts that begin with ``prefix``) with what stands in the rooms."""
     report = Report(repeats_dropped=service.repeats_dropped)
     audience = hears(samerooms)
-    heard = {room: [words(text) for text in service.texts(room) if prefix in text] for room in audience}
+    heard = {room: [words(line) for line in service.lines(room) if prefix in line] for room in audience}
     said: dict[str, list[str]] = {room: [] for room in audience}
     must: set[str] = set()
     for account in service.accounts.values():
         for message in account.said:
             if message.text.startswith(prefix):
                 said[message.room].append(message.text)
-                if message.acked:
+                if message.acked_s:
                     must.add(message.text)
     report.accepted = len(must)
     origin = {text: room for room, texts in said.items() for text in texts}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,10 +15,13 @@ class Proxy:
         self._target = target
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ways: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._open.set()
         self.cuts = 0
         """So many of the next answers are swallowed, and their connections closed."""
+        self.cuts_before = 0
+        """So many of the next requests are swallowed, and their connections closed."""
         self.slice_bytes = 65_536
         self.latency_s = 0.0
 
@@ -33,6 +35,11 @@ class Proxy:
         """Swallow nothing, pass nothing: connections stay open and silent."""
         self._open.clear() if on else self._open.set()
 
+    def drop(self) -> None:
+        """Close all connections; what they hold back is gone."""
+        for way in self._ways:
+            way.cancel()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         return self
@@ -42,8 +49,7 @@ class Proxy:
     ) -> None:
         assert self._server
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        self.drop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,28 +62,29 @@ class Proxy:
             writer.close()
             self._tasks.discard(task)
             return
+        ways = [
+            asyncio.create_task(self._pass(reader, there_writer)),
+            asyncio.create_task(self._pass(there_reader, writer, answers=True)),
+        ]
+        self._ways.update(ways)
         try:
-            done, rest = await asyncio.wait(
-                [
-                    asyncio.create_task(self._pass(reader, there_writer)),
-                    asyncio.create_task(self._pass(there_reader, writer, answers=True)),
-                ],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for other in rest:
-                other.cancel()
-            await asyncio.gather(*done, *rest, return_exceptions=True)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._tasks.discard(task)
+            self._ways.difference_update(ways)
+            for way in ways:
+                way.cancel()
             for end in (writer, there_writer):
                 end.close()
-                with contextlib.suppress(OSError):
-                    await end.wait_closed()
+            await asyncio.gather(*ways, writer.wait_closed(), there_writer.wait_closed(), return_exceptions=True)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool = False) -> None:
         while data := await reader.read(self.slice_bytes):
             if answers and self.cuts:
                 self.cuts -= 1
+                return
+            if not answers and self.cuts_before:
+                self.cuts_before -= 1
                 return
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
+
 WINDOW = 500
 """Events handed over and not yet acknowledged, at most."""
 
-KINDS = ("keyed", "plain", "stream", "finds")
-"""keyed: drops a second post with the same key. plain: nothing of the kind. stream: many posts under way, no second
-delivery of events. finds: can be asked whether a post is there."""
+KINDS = ("keyed", "slow", "plain", "stream", "finds")
+"""keyed: drops a second post with the same key. slow: the same, and takes few posts. plain: nothing of the kind.
+stream: many posts under way, no second delivery of events. finds: can be asked whether a post is there."""
+KEYED = ("keyed", "slow")
 
 
 @dataclass
@@ -32,8 +36,10 @@ class Said:
     room: str
     text: str
     at_s: float
-    sent: bool = False
-    acked: bool = False
+    handed_s: float = 0.0
+    """When it was handed over first; 0: not yet."""
+    acked_s: float = 0.0
+    """When it was acknowledged; 0: not yet."""
 
 
 @dataclass
@@ -52,10 +58,12 @@ class Account:
     name: str
     kind: str
     said: list[Said] = field(default_factory=list)
-    waiting: list[Said] = field(default_factory=list)
+    waiting: deque[Said] = field(default_factory=deque)
     """Not acknowledged yet, oldest first."""
     in_window: int = 0
     writer: asyncio.StreamWriter | None = None
+    down_until_s: float = 0.0
+    """When the service can be reached again."""
 
 
 class Service:
@@ -67,7 +75,10 @@ class Service:
         """Room → what stands there."""
         self.repeats_dropped = 0
         self.busy_until_s: dict[str, float] = {}
-        """Room → when it takes posts again; before that it says so."""
+        """Room, or account → when it takes posts again; before that it says so."""
+        self.posted = 0
+        self.accepted: Counter[str] = Counter()
+        """Room → how much of what was said there was acknowledged."""
         self.changed = asyncio.Event()
         self._random = random
         self._keys: dict[tuple[str, str], int] = {}
@@ -102,17 +113,29 @@ class Service:
     def _hand_over(self, account: Account) -> None:
         if account.writer is None:
             return
-        for said in account.waiting[account.in_window : WINDOW]:
+        now_s = time.monotonic()
+        for said in islice(account.waiting, account.in_window, WINDOW):
             account.in_window += 1
-            said.sent = True
+            said.handed_s = said.handed_s or now_s
             self._write(account.writer, {"event": said.number, "room": said.room, "text": said.text})
 
     def _acked(self, account: Account, number: int) -> None:
+        now_s = time.monotonic()
         while account.waiting and account.waiting[0].number <= number:
-            account.waiting.pop(0).acked = True
+            said = account.waiting.popleft()
+            said.acked_s = now_s
+            self.accepted[said.room] += 1
             account.in_window = max(0, account.in_window - 1)
         self._hand_over(account)
         self.changed.set()
+
+    def go_away(self, account_name: str, seconds: float) -> None:
+        """Break an account's connection and take no other one for so long."""
+        account = self.accounts[account_name]
+        account.down_until_s = time.monotonic() + seconds
+        if account.writer:
+            account.writer.close()
+            account.writer = None
 
     # --- adapters
 
@@ -123,9 +146,11 @@ class Service:
         account: Account | None = None
         try:
             while line := await reader.readline():
-                message = json.loads(line)
+                message = msgspec.json.decode(line)
                 if "hello" in message:
                     account = self.accounts[message["hello"]]
+                    if account.down_until_s > time.monotonic():
+                        break
                     self._connected(account, writer)
                 elif account and "ack" in message:
                     if account.writer is writer:
@@ -146,17 +171,19 @@ class Service:
         account.writer = writer
         account.in_window = 0
         if account.kind == "stream":
-            account.waiting = [said for said in account.waiting if not said.sent]
+            account.waiting = deque(said for said in account.waiting if not said.handed_s)
         self._hand_over(account)
 
     def _asked(self, account: Account, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if "find" in message:
             answer: dict[str, Any] = {"answer": message["find"], "native": self._find(account, message["key"])}
+        elif (busy_s := self.busy_until_s.get(account.name, 0.0) - time.monotonic()) > 0:
+            answer = {"answer": message["send"], "retry": busy_s, "whole_account": True}
         elif self._is_busy(message, writer):
             answer = {"answer": message["send"], "retry": 0.1}
         else:
             answer = {"answer": message["send"], "native": self._post(account, message)}
-        if account.kind == "stream" or self._random.random() < 0.5:
+        if account.kind == "stream" or self._random.random() < 0.8:
             self._write(writer, answer)
             return
         task = asyncio.create_task(self._answer_later(writer, answer))
@@ -181,23 +208,33 @@ class Service:
 
     def _post(self, account: Account, message: dict[str, Any]) -> str:
         key = (account.name, message["key"])
-        if key in self._keys and account.kind == "keyed":
+        if key in self._keys and account.kind in KEYED:
             self.repeats_dropped += 1
             return f"p{self._keys[key]}"
         number = self._keys[key] = len(self._keys)
         self.posts[message["room"]].append(Post(time.monotonic(), message["key"], message["text"]))
+        self.posted += 1
         self.changed.set()
         return f"p{number}"
 
     def _write(self, writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
         if not writer.is_closing():
-            writer.write(json.dumps(message).encode() + b"\n")
+            writer.write(msgspec.json.encode(message) + b"\n")
 
     # --- looking on
 
     def texts(self, room: str) -> list[str]:
         """What stands in a room, in order."""
         return [post.text for post in self.posts[room]]
+
+    def kind(self, room: str) -> str:
+        """The kind of a room's account."""
+        return self.accounts[room.partition("/")[0]].kind
+
+    def lines(self, room: str) -> Iterator[str]:
+        """The same line by line: what is said here has one, and a post may be made of several messages."""
+        for post in self.posts[room]:
+            yield from post.text.split("\n")
 
     async def until(self, condition: Any, timeout_s: float, what: str) -> None:
         """Return when ``condition()`` holds. Raises AssertionError."""

