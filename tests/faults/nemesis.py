@@ -23,8 +23,9 @@ FOR_PROCESSES = (*KILLS, "stop", *NETWORK)
 FOR_STORE = ("store kill", "store stop", "pause", "disk", "busy", "storm", "down")
 ALL = (*FOR_PROCESSES, *FOR_STORE)
 LOCAL = tuple(fault for fault in ALL if fault not in NETWORK)
-OFTEN = {"kill": 3, "point": 3, "store kill": 4}
-"""Kills are what a trial is for."""
+OFTEN = {"kill": 6, "point": 6, "store kill": 8}
+"""Kills are what a trial is for: so many for each fault of another kind."""
+AFTER_KILL_S = (0.0, 0.0, 0.0, 0.0, 0.3, 0.3)
 
 SCRIPTS = sorted(file.name.removesuffix(".lua") for file in files("core").iterdir() if file.name.endswith(".lua"))
 POINTS = tuple(f"{script}:{when}" for script in SCRIPTS if script != "release" for when in ("before", "after"))
@@ -78,7 +79,7 @@ class Nemesis:
         process = random.choice(self._trial.processes)
         self._trial.note(f"kill {process.name}")
         await self._trial.kill(process, "process")
-        await asyncio.sleep(random.choice((0.0, 0.0, 0.3, self._longer_than_lease_s(random))))
+        await asyncio.sleep(random.choice((*AFTER_KILL_S, self._longer_than_lease_s(random))))
         await self._trial.start(process)
 
     async def _point(self, random: Random) -> None:
@@ -132,7 +133,7 @@ class Nemesis:
         self._trial.note("kill the store")
         self._trial.store.kill()
         self._trial.kills["store"] += 1
-        await asyncio.sleep(random.choice((0.0, 0.0, 0.3, self._longer_than_lease_s(random))))
+        await asyncio.sleep(random.choice((*AFTER_KILL_S, self._longer_than_lease_s(random))))
         await asyncio.to_thread(self._trial.store.start)
 
     async def _store_stop(self, random: Random) -> None:

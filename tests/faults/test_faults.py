@@ -30,10 +30,10 @@ def verdict(report: Report, log: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("plan"),
     [
-        Plan(1, 7.0, ALONE, faults=("kill", "point", "busy", "storm", "down")),
-        Plan(2, 7.0, ALONE, faults=("store kill", "store stop", "stop", "pause"), store="redis"),
-        Plan(3, 8.0, APART, faults=("kill", "point", "stop", "store kill", "busy")),
-        Plan(6, 8.0, TWO, faults=(*nemesis.NETWORK, "kill", "disk"), network=True, lease_ms=500),
+        Plan(1, 6.0, ALONE, faults=("kill", "point", "busy", "storm", "down")),
+        Plan(2, 5.0, ALONE, faults=("store kill", "store stop", "stop", "pause"), store="redis"),
+        Plan(3, 6.0, APART, faults=("kill", "point", "stop", "store kill", "busy")),
+        Plan(6, 6.0, TWO, faults=(*nemesis.NETWORK, "kill", "disk"), network=True, lease_ms=500),
     ],
     ids=lambda plan: f"seed{plan.seed}",
 )
