@@ -15,7 +15,7 @@ import structlog
 from bots.emit import AccountEmit
 from core import keys
 from core.composer import Composer
-from core.contract import Adapter, Files, Platform, Rejected, Services, Streams
+from core.contract import Adapter, AuthLost, Files, Platform, Rejected, Services, Streams
 from core.deliverer import STREAM_BATCH, Deliverer, Watch
 from core.deps import Deps
 from core.journal import LeaseLost
@@ -205,6 +205,8 @@ class AccountHost:
                 await adapter.start(emit)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 emit.offline(str(error) or repr(error))
+                if isinstance(error, AuthLost) and self._deliverer:
+                    await self._deliverer.shut_out()
                 await asyncio.sleep(START_RETRY_S)
             else:
                 return

@@ -63,6 +63,7 @@ class Deliverer:
         left = await insist(self._outbox.load)
         self._queues.restore(left)
         self._pacing.restore(left)
+        self._notices.restore(left)
         async with self._tasks as tasks:
             tasks.create_task(self._read())
             tasks.create_task(self._notices.publish(self._queues.active, self._queues.is_full))
@@ -77,8 +78,13 @@ class Deliverer:
         """The account is back: what waited for it goes on."""
         self._queues.online()
 
+    async def shut_out(self) -> None:
+        """The platform does not let the account in: its log says so."""
+        await self._notices.shut_out()
+
     async def drain(self, patience_s: float) -> None:
         """Start nothing more; return when nothing is under way, or after ``patience_s``."""
+        self._notices.flush()
         self._under_way.draining = True
         self._queues.work.set()
         try:
@@ -187,9 +193,7 @@ class Deliverer:
 
     async def _refill(self, queue: RoomQueue) -> None:
         """Read on in a room's backlog."""
-        found = await self._queues.refill(queue)
-        if not found and not queue.backlog:
-            self._notices.caught_up(queue, queue.backlog_read)
+        await self._queues.refill(queue)
 
     async def _serve(self, queue: RoomQueue) -> None:
         """On a stream: what is not posted in a batch."""

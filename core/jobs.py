@@ -107,13 +107,14 @@ class RoomQueue:
         "begun",
         "catches_up",
         "fold",
+        "folded",
+        "folds",
         "freed",
         "hold_until_s",
         "in_hand",
         "jobs",
         "room",
         "since_s",
-        "told",
         "waits_for_account",
         "worker",
     )
@@ -137,10 +138,11 @@ class RoomQueue:
         """Jobs that an owner before us may have begun."""
         self.since_s = 0.0
         """Since when jobs wait without one getting through; 0: they do not."""
-        self.told = RoomId("")
-        """The room that was told of the delay."""
         self.fold: Extent | None = None
         """What is to be posted as one, and in the store as such: whoever posts it posts exactly these together."""
+        self.folded = 0
+        self.folds = 0
+        """So many messages were posted together, in so many posts, since that was last written down."""
         self.catches_up = False
         """It was far behind, and has not caught up yet: what waits is posted together, however little."""
         self.ago = ""

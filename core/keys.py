@@ -145,6 +145,12 @@ def holds(tag: str) -> str:
     return tag + "holds"
 
 
+def incidents(tag: str) -> str:
+    """Hash: room that was told of a long wait → which rooms that is for (core/notices.py); empty: the account is shut
+    out."""
+    return tag + "incidents"
+
+
 def paces(tag: str) -> str:
     """Hash: room (empty: the whole account) → Unix time in ms at which its rate allows a full burst again; ``*`` → 1
     if an owner that ended in order wrote them all."""

@@ -40,6 +40,8 @@ class Left(NamedTuple):
     """Room → messages that may have been posted there as one."""
     paces: dict[RoomId, float]
     """Room (or WHOLE_ACCOUNT) → when its rate allows a full burst again, as far as that was written."""
+    incidents: dict[RoomId, bytes]
+    """Room (or WHOLE_ACCOUNT) → what it was told, and is not over."""
     unsure_ms: float | None
     """The last time at which nobody knew the paces that are not in ``paces``; None: now."""
 
@@ -84,8 +86,9 @@ class Outbox:
         pipeline.hkeys(keys.behind(self.tag))
         pipeline.hgetall(keys.folds(self.tag))
         pipeline.hgetall(keys.paces(self.tag))
+        pipeline.hgetall(keys.incidents(self.tag))
         pipeline.delete(keys.waiting(self.tag))
-        born, birth, partly, crashed, under_way, holds, behind, folds, paces, _ = await pipeline.execute()
+        born, birth, partly, crashed, under_way, holds, behind, folds, paces, incidents, _ = await pipeline.execute()
         self._birth = birth.decode()
         self._partly = {field.decode() for field in partly}
         self._crashed = {int(field.split()[0]) for field in crashed}
@@ -100,6 +103,7 @@ class Outbox:
             behind=[RoomId(room.decode()) for room in behind],
             folds={RoomId(room.decode()): Extent(*map(int, extent.split())) for room, extent in folds.items()},
             paces=_times(paces),
+            incidents={RoomId(room.decode()): record for room, record in incidents.items()},
             unsure_ms=None if unsure is None else float(unsure),
         )
 
@@ -366,6 +370,13 @@ class Outbox:
             await write(self._store, "HSET", keys.waiting(self.tag), *pairs)
         if gone:
             await write(self._store, "HDEL", keys.waiting(self.tag), *gone)
+
+    async def save_incident(self, room: RoomId, record: bytes | None) -> None:
+        """Let the next owner know what a room was told; None: it is over."""
+        if record is None:
+            await write(self._store, "HDEL", keys.incidents(self.tag), room)
+        else:
+            await write(self._store, "HSET", keys.incidents(self.tag), room, record)
 
     async def backlog_size(self, room: RoomId) -> int:
         """Entries in a room's backlog."""

@@ -409,17 +409,32 @@ def not_banned(prefix: str, typed: str, names: Sequence[str]) -> str:
 # --- notices, said without being asked -----------------------------------------------------------------------
 
 
-def waiting_long(prefix: str, other: str, waiting: int, waiting_s: float) -> str:
-    """Messages for a room wait; told in the rooms they came from."""
+def waiting_long(
+    prefix: str, other: str, waiting: int, waiting_s: float, *, others: int = 0, shut_out: bool = False
+) -> str:
+    """Messages for a room (and others) wait; told in the rooms they came from. ``waiting_s`` 0: they get through, but
+    come faster than that. ``shut_out``: the bot's credentials there work no longer.
+    """
+    rooms = _with_others(other, others)
+    if waiting_s:
+        how = f"{rooms} {'have' if others else 'has'} not been reached for {duration(waiting_s)}."
+    else:
+        how = f"{rooms} {'take' if others else 'takes'} fewer messages than come in."
+    why = " The bot was shut out there, and whoever runs it has to renew its access." if shut_out else ""
     return (
-        f"{_name(other)} has not been reached for {duration(waiting_s)}. {_counted(waiting, 'message')} wait and "
-        f"will arrive in order; you need not send anything again. To see how it stands: {command(prefix, 'list')}"
+        f"{how}{why} {_counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} and will arrive in order; "
+        f"you need not send anything again. To see how it stands: {command(prefix, 'list')}"
     )
 
 
-def caught_up(other: str) -> str:
-    """What waited has arrived."""
-    return f"{_name(other)} is reached again, and what waited has arrived there."
+def caught_up(other: str, *, others: int = 0, folded: int = 0, posts: int = 0) -> str:
+    """What waited has arrived; ``folded`` messages of it in ``posts`` posts."""
+    together = f" {_counted(folded, 'message')} came there in {_counted(posts, 'post')}." if folded else ""
+    return f"All that waited for {_with_others(other, others)} has arrived there.{together}"
+
+
+def _with_others(room: str, others: int) -> str:
+    return f"{_name(room)} and {_counted(others, 'other room')}" if others else _name(room)
 
 
 def dead_letter(other: str, author: str, excerpt: str, reason: str) -> str:
@@ -428,6 +443,14 @@ def dead_letter(other: str, author: str, excerpt: str, reason: str) -> str:
     return (
         f"A message by {_name(author)} did not reach {_name(other)}{said}. Reason: {_name(reason, 200)}. "
         "It was set aside; say it again in another way, or ask the operator."
+    )
+
+
+def dead_letters(other: str, count: int, reason: str) -> str:
+    """More messages will never arrive; told in the room they came from."""
+    return (
+        f"{_counted(count, 'more message')} did not reach {_name(other)}. Reason: {_name(reason, 200)}. "
+        f"{'It was' if count == 1 else 'They were'} set aside; ask the operator."
     )
 
 

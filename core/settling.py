@@ -64,6 +64,7 @@ class Settling:
         if isinstance(outcome, list):
             await self._end(outcome)
             queue.fold = None
+            self._notices.folded(queue, len(fold.lines))
         elif isinstance(outcome, Unknowable):
             await self._give_up_fold(queue, fold, outcome.reason)
         elif isinstance(outcome, AdapterError) and not isinstance(outcome, Rejected):
@@ -87,8 +88,8 @@ class Settling:
             queue.in_hand.pop(job.entry, None)
             queue.waits_for_account = False
             queue.since_s = now_s if queue.jobs else 0.0
-            if queue.told and not queue.jobs and not queue.backlog:
-                self._notices.caught_up(queue, job.entry)
+        if self._notices.shut and any(item.letter is None for item in done):
+            await self._notices.let_in()
         self._queues.ended(len(done))
 
     async def _failed(self, queue: RoomQueue, items: list[tuple[Job, Exception]], *, alone: bool) -> None:
@@ -127,6 +128,7 @@ class Settling:
             await self._wait_as_told(queue, error)
         elif isinstance(error, AuthLost):
             self._hold(queue, AUTH_RETRY_S, for_account=True)
+            await self._notices.shut_out()
         elif isinstance(error, Uncertain):
             self._hold(queue, UNCERTAIN_RETRY_S, for_account=True)
         else:

@@ -261,7 +261,10 @@ class Shard:
         elif isinstance(event, RoomMoved):
             await self._connector.move(event, step)
         elif isinstance(event, Tell):
-            step.out.tell(event.text, event.room)
+            if event.text:
+                step.out.tell(event.text, event.room)
+            if event.act:
+                step.log(event.act, event.room, "", event.detail)
         elif isinstance(event, Pong):
             self._pinger.answered(event)
         else:

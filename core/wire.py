@@ -129,10 +129,12 @@ class Adopt(msgspec.Struct, frozen=True, array_like=True, tag_field="type", tag=
 
 
 class Tell(msgspec.Struct, frozen=True, array_like=True, tag_field="type", tag="tell"):
-    """A notice for the people in ``room``."""
+    """A notice for the people in ``room``, and a line of its log; each only if it is not empty."""
 
     room: RoomId
     text: str
+    act: str = ""
+    detail: str = ""
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag_field="type", tag="pong"):

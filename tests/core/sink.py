@@ -291,6 +291,19 @@ class Desk:
         found = [decode_incoming(fields[b"e"]) for _, fields in await self.deps.store.xrange(inbox)]
         return [event.text for event in found if isinstance(event, Tell) and event.room == ORIGIN]
 
+    async def tells(self, least: int, timeout_s: float = 5.0) -> list[Tell]:
+        """All notices and lines of the log, wherever they are to go; returns when there are so many."""
+        found: list[Tell] = []
+        async with asyncio.timeout(timeout_s):
+            while len(found) < least:
+                await asyncio.sleep(0.01)
+                found = []
+                for shard in range(self.deps.shards):
+                    rows = await self.deps.store.xrange(keys.stream(keys.shard_tag(shard)))
+                    events = (decode_incoming(fields[b"e"]) for _, fields in rows)
+                    found += [event for event in events if isinstance(event, Tell)]
+        return found
+
 
 def _without(more: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in more.items() if name != "message"}
