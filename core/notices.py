@@ -169,7 +169,7 @@ class Notices:
     def _log_folds(self, queues: Mapping[RoomId, RoomQueue], now_s: float) -> None:
         for room, queue in list(self._folds.items()):
             if room not in queues and now_s - self._folds_told_s.get(room, -FOLDED_S) >= FOLDED_S:
-                self._put(room, "", "folded", f"{queue.folded} messages into {queue.folds} posts")
+                self._put(room, "", "folded", f"messages: {queue.folded}, posts: {queue.folds}")
                 self._folds_told_s[room] = now_s
                 queue.folded = queue.folds = 0
                 del self._folds[room]

@@ -88,6 +88,7 @@ async def room_page(request: web.Request) -> web.Response:
     context = {
         "room": room,
         "tubes": own_tubes(room, sameroom),
+        "waiting": sameroom.waiting.get(room.room, 0),
         "styles": STYLES,
         "flash": await take_flash(request),
         "has_accounts": deps.desk is not None,

@@ -221,6 +221,9 @@ async def test_the_room_page_shows_how_it_stands(site: Site) -> None:
     client = await site.sign_in()
     async with client.get("/room") as page:
         html = await page.text()
+    site.town.waiting[GARDEN] = 1
+    async with client.get("/room") as page:
+        assert "1 message waits for this room" in await page.text()
     for words in ("#hall", "12 waiting", "Spammy", "ada opened a portal", '"name+platform" selected'):
         assert words in html
     assert "#office" not in html
