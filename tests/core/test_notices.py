@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from itertools import count
 
@@ -176,7 +177,7 @@ async def test_folds_are_told_and_written_down(store: Redis) -> None:
         await until_over(desk)
         told = await desk.tells(3)
         assert acts(told) == [("waits", ORIGIN), ("caught up", ORIGIN), ("folded", A)]
-        folded, posts = (int(word) for word in told[2].detail.split() if word.isdigit())
+        folded, posts = map(int, re.findall(r"\d+", told[2].detail))
         assert folded > 20 * posts
         assert "came there in" in told[1].text
         assert told[2].text == ""

@@ -23,6 +23,7 @@ from random import Random
 import uvloop
 
 from tests.faults import nemesis, totals
+from tests.faults.away import away
 from tests.faults.totals import Totals
 from tests.faults.trial import ROOT, Outcome, Plan, bounds, run
 from tests.support.page import commit, machine, put_between_marks
@@ -67,7 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trial-s", type=float, default=TRIAL_S, metavar="S", help="seconds of faults in a trial")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from FILE, and keep the totals there")
     parser.add_argument("--write", action="store_true", help="put the table into docs/delivery.md")
+    parser.add_argument("--away", action="store_true", help="instead: away for --minutes (10), then back; see away.py")
     return parser
+
+
+def _away(given: argparse.Namespace) -> int:
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    seconds = 60 * (10.0 if given.minutes is None else given.minutes)
+    notice_after_s = min(60, max(1, int(seconds / 5)))
+    found = uvloop.run(away(folder, given.seed or 1, seconds, given.messages or 100_000, notice_after_s))
+    print("\n".join(found.lines))
+    if found.problems:
+        print("\n".join(["BROKEN: " + "; ".join(found.problems), *found.trial.log, f"Logs: {folder}"]))
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _enough(given: argparse.Namespace, found: Totals, began_s: float) -> bool:
@@ -119,6 +134,8 @@ def main() -> int:
     """Run trials; returns 1 when one failed, 130 when interrupted."""
     given = _parser().parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if given.away:
+        return _away(given)
     found = totals.load(given.keep)
     code = _run(given, found)
     if found.trials:

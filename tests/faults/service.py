@@ -76,6 +76,8 @@ class Service:
         self.repeats_dropped = 0
         self.busy_until_s: dict[str, float] = {}
         """Room, or account → when it takes posts again; before that it says so."""
+        self.revoked: set[str] = set()
+        """Accounts whose credentials do not work."""
         self.posted = 0
         self.accepted: Counter[str] = Counter()
         """Room → how much of what was said there was acknowledged."""
@@ -177,6 +179,8 @@ class Service:
     def _asked(self, account: Account, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if "find" in message:
             answer: dict[str, Any] = {"answer": message["find"], "native": self._find(account, message["key"])}
+        elif account.name in self.revoked:
+            answer = {"answer": message["send"], "revoked": True}
         elif (busy_s := self.busy_until_s.get(account.name, 0.0) - time.monotonic()) > 0:
             answer = {"answer": message["send"], "retry": busy_s, "whole_account": True}
         elif self._is_busy(message, writer):

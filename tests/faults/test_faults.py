@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import nemesis
+from tests.faults.away import away
 from tests.faults.checker import Report
 from tests.faults.trial import ACCOUNTS, LEASE_MS, PREFIX, SAMEROOMS, Plan, Trial, bounds, run, running_trial
 
@@ -30,10 +31,10 @@ def verdict(report: Report, log: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("plan"),
     [
-        Plan(1, 6.0, ALONE, faults=("kill", "point", "busy", "storm", "down")),
-        Plan(2, 5.0, ALONE, faults=("store kill", "store stop", "stop", "pause"), store="redis"),
-        Plan(3, 6.0, APART, faults=("kill", "point", "stop", "store kill", "busy")),
-        Plan(6, 6.0, TWO, faults=(*nemesis.NETWORK, "kill", "disk"), network=True, lease_ms=500),
+        Plan(1, 5.0, ALONE, faults=("kill", "point", "busy", "storm", "down")),
+        Plan(2, 4.0, ALONE, faults=("store kill", "store stop", "stop", "pause"), store="redis"),
+        Plan(3, 5.0, APART, faults=("kill", "point", "stop", "store kill", "busy")),
+        Plan(6, 5.0, TWO, faults=(*nemesis.NETWORK, "kill", "disk"), network=True, lease_ms=500),
     ],
     ids=lambda plan: f"seed{plan.seed}",
 )
@@ -45,6 +46,14 @@ async def test_nothing_is_lost(plan: Plan, tmp_path: Path) -> None:
     assert report.accepted > 500
     assert report.faults.total() >= 3
     verdict(report, log)
+
+
+async def test_away_and_back(tmp_path: Path) -> None:
+    """A service that is down, with its bots and the store killed meanwhile, and a token that is revoked: all arrives,
+    and each room is told once of the wait and once of its end.
+    """
+    found = await away(tmp_path, 9, 5.0, 1_000, 1, short=True)
+    assert not found.problems, "\n".join([*found.problems, *found.lines, *found.trial.log])
 
 
 async def heard_everywhere(trial: Trial, turn: int) -> float:

@@ -81,6 +81,9 @@ class Plan:
     fsync: str = "everysec"
     network: bool = False
     """Every process reaches the store by a proxy of its own."""
+    notice_after_s: int = 60
+    is_dated: bool = False
+    """The service says when a message was said: what waited long is folded."""
     measures: bool = False
     """Take times before the faults begin."""
 
@@ -141,6 +144,8 @@ class Trial:
             "lease_ms": self.plan.lease_ms,
             "in_memory": self.plan.in_memory,
             "die_at": die_at,
+            "notice_after_s": self.plan.notice_after_s,
+            "is_dated": self.plan.is_dated,
         }
         process.point = die_at
         with open(self.folder / f"{process.name}.log", "ab") as log:

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -21,10 +22,12 @@ import msgspec
 import structlog
 
 import core.queues
+import core.settling
 from bots.host import Adapters, BotHost
 from core import scripts
 from core.contract import (
     AdapterError,
+    AuthLost,
     Capabilities,
     Emit,
     Offline,
@@ -37,13 +40,14 @@ from core.contract import (
     Uncertain,
 )
 from core.deps import make_deps
-from core.model import AccountId, Author, MessageNew, NativeId, PlatformId, RoomId, Text, native_room
+from core.model import AccountId, Author, MessageNew, NativeId, PlatformId, RoomId, Text
 from core.relay import Relay
 from core.settings import Settings
 from core.store import StoreDown, open_store
 from tests.support.world import SECRET, StoredAccount
 
 IDEMPOTENT = Capabilities(idempotent=True)
+AUTH_RETRY_S = 1.0
 SLOW = Capabilities(idempotent=True, rate_per_s=10.0, rate_burst=5)
 PLAIN = Capabilities()
 
@@ -55,8 +59,9 @@ class Config:
 class Line:
     """An account's connection to the service, made again whenever it breaks."""
 
-    def __init__(self, account: AccountId, path: str, redelivers: bool) -> None:
+    def __init__(self, account: AccountId, path: str, redelivers: bool, is_dated: bool) -> None:
         self.account = account
+        self._is_dated = is_dated
         self._path = path
         self._redelivers = redelivers
         self._writer: asyncio.StreamWriter | None = None
@@ -77,7 +82,7 @@ class Line:
         return PLAIN
 
     def room_info(self, room: RoomId) -> RoomInfo:
-        return RoomInfo(room, native_room(room), "Service")
+        return RoomInfo(room, room)
 
     async def _run(self, emit: Emit) -> None:
         while True:
@@ -136,7 +141,7 @@ class Line:
         return MessageNew(
             room=RoomId(message["room"]),
             native=NativeId(f"m{message['event']}"),
-            at_ms=0,
+            at_ms=time.time_ns() // 1_000_000 if self._is_dated else 0,
             author=Author("alice", "Alice"),
             text=Text(message["text"]),
         )
@@ -196,7 +201,9 @@ class SlowLine(KeyedLine):
         return SLOW
 
 
-def _refusal(answer: dict[str, Any]) -> Retry | None:
+def _refusal(answer: dict[str, Any]) -> AdapterError | None:
+    if "revoked" in answer:
+        return AuthLost("the token was revoked")
     if "retry" not in answer:
         return None
     return Retry(answer["retry"], whole_account=answer.get("whole_account", False))
@@ -205,11 +212,11 @@ def _refusal(answer: dict[str, Any]) -> Retry | None:
 LINES = {"keyed": KeyedLine, "slow": SlowLine, "plain": Line, "finds": FindingLine, "stream": StreamLine}
 
 
-def make_platform(kind: str, path: str) -> Platform:
+def make_platform(kind: str, path: str, is_dated: bool) -> Platform:
     """The service as a platform of one kind."""
 
     def create(account: AccountId, config: Any, services: Services) -> Line:
-        return LINES[kind](account, path, kind != "stream")
+        return LINES[kind](account, path, kind != "stream", is_dated)
 
     return Platform(
         id=PlatformId(kind),
@@ -253,10 +260,17 @@ async def main(order: dict[str, Any]) -> None:
     core.queues.IN_MEMORY = order["in_memory"]
     core.queues.KEPT_PER_ROOM = max(1, order["in_memory"] // 20)
     store = open_store(order["store"])
-    settings = Settings(secret_key=SECRET, shards=order["shards"], lease_ms=order["lease_ms"], send_timeout_s=5.0)
+    core.settling.AUTH_RETRY_S = AUTH_RETRY_S
+    settings = Settings(
+        secret_key=SECRET,
+        shards=order["shards"],
+        lease_ms=order["lease_ms"],
+        send_timeout_s=5.0,
+        notice_after_s=order["notice_after_s"],
+    )
     deps = make_deps(store, settings, order["shards"], order["process"], "http://127.0.0.1:8080")
     accounts = [StoredAccount(AccountId(name), PlatformId(kind), None) for name, kind in order["accounts"].items()]
-    platforms = {kind: make_platform(kind, order["service"]) for kind in LINES}
+    platforms = {kind: make_platform(kind, order["service"], order["is_dated"]) for kind in LINES}
 
     async def list_accounts() -> list[StoredAccount]:
         return accounts
