@@ -25,6 +25,7 @@ PUBLISH_S = 1.0
 SET_ASIDE_S = 60.0
 SET_ASIDE_MOST_S = 3_600.0
 """How long what is set aside after a first message is only counted: ten times as long each time, up to this."""
+DETAIL_CHARS = 300
 FOLDED_S = 600.0
 """A room's log has no more than one line in so long about what was folded."""
 
@@ -40,11 +41,12 @@ class Incident(msgspec.Struct, array_like=True):
 class Burst:
     """Messages from one room to another that were set aside after one of which people were told."""
 
-    __slots__ = ("count", "reason", "until_s", "window_s")
+    __slots__ = ("count", "name", "plain", "reason", "until_s", "window_s")
 
     def __init__(self, now_s: float) -> None:
         self.count = 0
-        self.reason = ""
+        self.name = self.plain = self.reason = ""
+        """Of the newest one: who said what, and why it was set aside."""
         self.window_s = SET_ASIDE_S
         self.until_s = now_s + self.window_s
 
@@ -186,7 +188,7 @@ class Notices:
         origin, _ = said_in(delivery.message)
         if burst := self._bursts.get((origin, job.room)):
             burst.count += 1
-            burst.reason = reason
+            burst.name, burst.plain, burst.reason = delivery.author.name, delivery.text.plain, reason
             return
         self._bursts[origin, job.room] = Burst(time.monotonic())
         label = self.label(job.room)
@@ -207,7 +209,10 @@ class Notices:
 
     def _tell_burst(self, origin: RoomId, room: RoomId, burst: Burst) -> None:
         label = self.label(room)
-        text = replies.dead_letters(label, burst.count, burst.reason)
+        if burst.count == 1:
+            text = replies.dead_letter(label, burst.name, burst.plain, burst.reason)
+        else:
+            text = replies.dead_letters(label, burst.count, burst.reason)
         self._put(origin, text, "set aside", f"{burst.count} more for {label}: {burst.reason}")
         burst.count = 0
 
@@ -240,7 +245,9 @@ class Notices:
     def _put(self, room: RoomId, text: str, act: str, detail: str, once: str = "") -> None:
         """Tell a room, and write it down. ``once``: what tells it from everything else this account tells."""
         dedup = f"{once} {self._outbox.account}" if once else ""
-        self._gate.put(Tell(room, text, act, detail), dedup=dedup)
+        # Names and reasons come from outside: none of them may look like a line of its own.
+        line = "".join(char if char.isprintable() else " " for char in detail[:DETAIL_CHARS])
+        self._gate.put(Tell(room, text, act, line), dedup=dedup)
 
     def _labels(self, queues: list[RoomQueue]) -> str:
         more = f" and {len(queues) - 1} more" if len(queues) > 1 else ""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core import keys
+from core import keys, notices
 from core.contract import Rejected, Retry
 from core.directory import Ban, Directory, NoAnswer, Room, Sameroom, TubeLine
 from core.model import AccountId, BotRemoved, RoomId
@@ -227,8 +227,9 @@ async def test_an_act_without_a_relay(store: Redis, monkeypatch: pytest.MonkeyPa
             assert shown.paused
 
 
-async def test_dead_letters(world: World, directory: Directory) -> None:
+async def test_dead_letters(world: World, directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was set aside is listed, and can be sent again once; edits and links in it are as they were."""
+    monkeypatch.setattr(notices, "SET_ASIDE_S", 0.1)
     await world.connect(A, B)
     world.network.faults["kitchen"] = deque([Rejected("no"), Rejected("still no")])
     world.say(A, "Alice", "first")

@@ -133,6 +133,18 @@ async def test_what_is_set_aside_is_told_together(store: Redis, monkeypatch: pyt
         assert len(await desk.letters()) == 50
 
 
+async def test_one_that_is_set_aside_later_is_told_in_full(store: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only one more was set aside, people are told whose and which; no reason makes a line of its own."""
+    monkeypatch.setattr(notices, "SET_ASIDE_S", 0.2)
+    sink = Sink()
+    sink.always[A] = Rejected("gone\n2026-01-01 open")
+    async with delivering(store, sink) as desk:
+        await desk.deliver(A, texts=lines("x", 2))
+        _, rest = await desk.tells(2)
+        assert rest.text.startswith("A message by Alice did not reach a (Sink): “x 1”.")
+        assert rest.detail == "1 more for a (Sink): gone 2026-01-01 open"
+
+
 async def test_whoever_stops_tells_what_it_counted(store: Redis) -> None:
     """An owner that ends in order leaves nothing untold."""
     sink = Sink()

@@ -24,7 +24,7 @@ from tests.faults.trial import SAMEROOMS, SHARDS, Plan, Trial, bounds, running_t
 from tests.support.world import SECRET
 
 SHORTER = 10
-"""Everything but the first episode is so much shorter; not too short to be told of it."""
+"""Everything but the first episode is so much shorter."""
 TOLD_S = 20.0
 LAYOUT = (("relay1", "relay"), ("bots1", "bots"), ("bots2", "bots"))
 BEGUN = ("not been reached for", "fewer messages than come in")
@@ -45,9 +45,9 @@ class Away:
     async def run(self, *, short: bool) -> None:
         """One episode after another; ``short``: only those that people are told of."""
         await self._episode("the service of a is down", self._service_down, self.seconds, self.messages)
-        shorter_s = max(self.seconds / SHORTER, 3.0 * self.trial.plan.notice_after_s)
-        fewer = self.messages // SHORTER
-        await self._episode("the token of d is revoked", self._revoked, shorter_s, fewer)
+        shorter_s, fewer = self.seconds / SHORTER, self.messages // SHORTER
+        told_s = max(shorter_s, 3.0 * self.trial.plan.notice_after_s)
+        await self._episode("the token of d is revoked", self._revoked, told_s, fewer)
         others = (
             ("all processes are down", self._processes_down),
             ("the store is down", self._store_down),
