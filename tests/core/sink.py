@@ -235,6 +235,8 @@ class Desk:
     host: BotHost
     sink: Sink
     numbers: Any
+    accounts: list[StoredAccount]
+    """What there is to serve; may change."""
 
     async def deliver(self, *rooms: RoomId, texts: Sequence[str] = ("hello",), **more: Any) -> None:
         """Append posts to the account's outbox."""
@@ -326,15 +328,15 @@ async def delivering(
     """A host that serves one account of ``sink``. ``gently``: it is stopped in order at the end, else as if killed."""
     chosen = Settings(**({"secret_key": SECRET, "shards": 4, "lease_ms": 1_000} | settings))
     deps = make_deps(store, chosen, chosen.shards, process, "http://127.0.0.1:8080")
-    account = StoredAccount(ACCOUNT, PlatformId("sink"), None)
+    accounts = [StoredAccount(ACCOUNT, PlatformId("sink"), None)]
 
     async def list_accounts() -> list[StoredAccount]:
-        return [account]
+        return accounts
 
     host = BotHost(deps, list_accounts, Adapters(deps, list_accounts, lambda name: sink.platform()))
     parts = [asyncio.create_task(work) for work in (deps.journals.keep(), deps.ingest.run(), host.run())]
     try:
-        yield Desk(deps, host, sink, numbers or count(1))
+        yield Desk(deps, host, sink, numbers or count(1), accounts)
     finally:
         if not gently:
             for running in list(host.hosts.values()):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from core import keys, notices, settling
@@ -178,6 +179,27 @@ async def test_credentials_that_end_and_are_renewed(store: Redis) -> None:
         await until_over(desk)
         told = await desk.tells(4)
         assert sorted(act for act, _ in acts(told)) == ["caught up", "let in", "shut out", "waits"]
+
+
+async def test_renewed_by_adding_it_again(store: Redis) -> None:
+    """An account that was shut out, removed, and added again under its name with other credentials: all that waited
+    is posted, and whoever waited is told of the end.
+    """
+    sink = Sink()
+    sink.always[A] = AuthLost("revoked")
+    async with delivering(store, sink, notice_after_s=0.3) as desk:
+        await desk.deliver(A, texts=lines("x", 5))
+        await desk.tells(2)
+        before = desk.accounts.pop()
+        async with asyncio.timeout(5):
+            while desk.host.hosts:
+                await asyncio.sleep(0.01)
+        await desk.deliver(A, texts=lines("y", 5))
+        sink.always.clear()
+        desk.accounts.append(replace(before, config="renewed"))
+        await until_over(desk)
+        assert sink.posts[A] == lines("x", 5) + lines("y", 5)
+        assert sorted(act for act, _ in acts(await desk.tells(4))) == ["caught up", "let in", "shut out", "waits"]
 
 
 async def test_folds_are_told_and_written_down(store: Redis) -> None:
