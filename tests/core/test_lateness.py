@@ -88,7 +88,7 @@ async def test_in_a_fold_and_after_an_edit(store: Redis) -> None:
     """A post of several shows it where it changes, and keeps it when another line is edited."""
     sink = Sink("board", Capabilities(edit="full", rate_per_s=50))
     async with delivering(store, sink, fold_from=4) as desk:
-        sink.next[A].append(Retry(0.1))
+        sink.next[A].append(Retry(1.0))
         now_ms = desk.deps.now_ms()
         messages = []
         for text, hours in (("one", 3), ("two", 3), ("three", 2), ("four", 0)):
