@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -240,6 +241,8 @@ async def running(
             parts.append(asyncio.create_task(node.host.run()))
             followers.append(asyncio.create_task(_follow_accounts(deps.store, node.host.accounts_changed)))
         if "web" in roles:
+            # It takes a while to load, and the other parts need not wait for it.
+            await asyncio.to_thread(import_module, "portal.app")
             from bridgebot.site import LiveAccounts
 
             accounts = LiveAccounts(node)
