@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from bots.discord import receive
-from bots.discord.api import UNKNOWN_EMOJI, UNKNOWN_MESSAGE, Api, Refused
+from bots.discord.api import UNKNOWN_MESSAGE, Api, Refused
 from bots.discord.cache import (
     ADMINISTRATOR,
     CREATE_THREADS,
@@ -46,8 +46,6 @@ TYPING_EVERY_S: Final = 8.0
 WISH_S: Final = 30 * 86_400
 WISHES_MAX: Final = 1_000
 HISTORY_MAX: Final = 100
-_NOT_SHOWN: Final = (30010, 90001, UNKNOWN_EMOJI, UNKNOWN_MESSAGE)
-"""Too many reactions, blocked by the author, no such emoji, no such message."""
 
 
 def invitation(config: DiscordConfig, application: str) -> str:
@@ -203,12 +201,12 @@ class DiscordAdapter:
         await self._sender.delete(native_room(room), natives)
 
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
-        """One reaction of the bot for each emoji, as long as anybody elsewhere wants it. What the server does not have
-        is not shown."""
+        """One reaction of the bot for each emoji, as long as anybody elsewhere wants it. Raises Rejected also where the
+        server has no such emoji, or no room for one more kind."""
         self._ready()
         to, message = target(native_room(room), native)
         if not (ours := self._emoji(to.channel, emoji)):
-            return
+            raise Rejected("The server on Discord has no such emoji.")
         store, wishes = self._services.store, self._services.key("wishes", message, ours)
         if added:
             if await as_awaitable(store.scard(wishes)) < WISHES_MAX:
@@ -223,7 +221,7 @@ class DiscordAdapter:
             route = f"/channels/{to.written_to}/messages/:id/reactions"
             await self._api.call("PUT" if added else "DELETE", path, route=route)
         except Refused as refused:
-            if refused.code not in _NOT_SHOWN:
+            if refused.code != UNKNOWN_MESSAGE:
                 raise
 
     def _emoji(self, channel: str, emoji: str) -> str:

@@ -198,14 +198,14 @@ class MattermostAdapter:
         await self._sender.delete(natives)
 
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
-        """Put the bot's own reaction on a post while anybody elsewhere has put that emoji there. What Mattermost has
-        no emoji for is not shown."""
+        """Put the bot's own reaction on a post while anybody elsewhere has put that emoji there."""
         self._ready()
         names = emojis.names(emoji)
-        if not names or not is_id(native):
+        if not is_id(native):
             return
-        stands = await self._wishes.change(native, names[0], author.id, added)
+        stands = bool(names) and await self._wishes.change(native, names[0], author.id, added)
         me = self._sender.me
+        gone = False
         for name in names:
             try:
                 if stands:
@@ -213,9 +213,12 @@ class MattermostAdapter:
                     await self._api.call("POST", "reactions", body)
                     return
                 await self._api.call("DELETE", f"users/{me}/posts/{native}/reactions/{name}")
+                gone = True
             except Refused as refused:
                 if refused.code not in (400, 404):
                     raise
+        if not gone:
+            raise Rejected("Mattermost has no such emoji.")
 
     async def typing(self, room: RoomId, author: Author) -> None:
         """Show that somebody types: as the bot."""

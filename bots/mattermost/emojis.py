@@ -12,6 +12,9 @@ _FLAG: Final = re.compile(r"flag-([a-z]{2})")
 _FIRST_NAMES: Final = {"👍": "+1", "👎": "-1"}
 """Where Mattermost's own name is not the one that comes first in the library."""
 _VARIATION: Final = "\ufe0f"
+_NAME: Final = re.compile(r"[A-Za-z0-9_+-]{1,64}")
+"""What the server takes for a name (server/public/model/emoji.go). It becomes a part of an address, so nothing else may
+stand in it: people elsewhere react with whatever they like."""
 
 
 @lru_cache(maxsize=2_000)
@@ -36,7 +39,7 @@ def names(emoji_or_code: str) -> tuple[str, ...]:
     import emoji
 
     if emoji_or_code.startswith(":") and emoji_or_code.endswith(":") and len(emoji_or_code) > 2:
-        return (emoji_or_code[1:-1],)
+        return (emoji_or_code[1:-1],) if _NAME.fullmatch(emoji_or_code[1:-1]) else ()
     plain = "".join(char for char in emoji_or_code if char not in _TONES.values())
     for spelled in (plain, plain.rstrip(_VARIATION), plain + _VARIATION):
         if known := emoji.EMOJI_DATA.get(spelled):

@@ -265,11 +265,10 @@ class SlackAdapter:
         await self._sender.delete(native_room(room), natives)
 
     async def react(self, room: RoomId, native: NativeId, emoji: str, added: bool, author: Author) -> None:
-        """An app puts every emoji on a message once: it stands as long as anybody elsewhere wants it. What Slack has no
-        emoji for is not shown."""
+        """An app puts every emoji on a message once: it stands as long as anybody elsewhere wants it."""
         self._started()
         channel, names = native_room(room), names_of(emoji)
-        if not names or await self._memory.wish(channel, native, names[0], author.id, added) != added:
+        if names and await self._memory.wish(channel, native, names[0], author.id, added) != added:
             return
         for name in names:
             try:
@@ -282,7 +281,7 @@ class SlackAdapter:
                 if refused.error not in _NOT_THERE:
                     raise
             return
-        log.info("slack has no such emoji", account=self.account)
+        raise Rejected("Slack has no such emoji.")
 
     # --- files ---
 

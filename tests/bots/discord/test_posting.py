@@ -383,11 +383,12 @@ async def test_reactions_stand_as_long_as_anybody_wants_them(dc: Bench) -> None:
 
 
 async def test_custom_reactions(dc: Bench) -> None:
-    """``:leaf:`` is the server's emoji of that name, if it has one; else nothing is shown."""
+    """``:leaf:`` is the server's emoji of that name, if it has one; else it is refused, and then said in words."""
     dc.guild.raw["emojis"] = [{"id": "77", "name": "leaf", "available": True}]
     await dc.start()
     native = NativeId(dc.double.say(dc.garden, dc.ann, "nice")["id"])
     await dc.adapter.react(dc.room, native, ":leaf:", True, ZOE)
-    await dc.adapter.react(dc.room, native, ":nowhere:", True, ZOE)
-    await dc.adapter.react(dc.room, native, "no emoji", True, ZOE)
+    for unknown in (":nowhere:", "no emoji"):
+        with pytest.raises(Rejected, match="emoji"):
+            await dc.adapter.react(dc.room, native, unknown, True, ZOE)
     assert [emoji for (_, emoji), who in dc.double.reactions.items() if who] == ["leaf:77"]

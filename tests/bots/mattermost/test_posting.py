@@ -246,8 +246,25 @@ async def test_one_reaction_stands_for_all(garden: Garden) -> None:
     for author, added, count in (("a", True, 1), ("b", True, 1), ("a", False, 1), ("b", False, 0)):
         await garden.adapter.react(garden.room, native, "🎉", added, Author(author, author))
         assert len(garden.double.reactions[post["id"]]) == count
-    await garden.adapter.react(garden.room, native, "🥷", True, ALICE)
-    assert not garden.double.reactions[post["id"]]
+
+
+@pytest.mark.parametrize("emoji", ["🥷", ":no-such-thing:", "not an emoji"])
+async def test_an_emoji_that_the_server_lacks_is_refused(garden: Garden, emoji: str) -> None:
+    """Then the core says it in words."""
+    post = garden.say("news")
+    with pytest.raises(Rejected):
+        await garden.adapter.react(garden.room, NativeId(post["id"]), emoji, True, ALICE)
+    assert not garden.double.reactions.get(post["id"])
+
+
+async def test_what_stands_for_an_emoji_leads_nowhere_else(garden: Garden) -> None:
+    """Elsewhere anything can be a reaction; put into an address it must not reach another call of the API."""
+    mine = (await garden.adapter.send(garden.post("keep me"))).natives[0]
+    native = NativeId(garden.say("news")["id"])
+    for added in (True, False):
+        with pytest.raises(Rejected):
+            await garden.adapter.react(garden.room, native, f":../../../../../posts/{mine}:", added, ALICE)
+    assert not garden.double.posts[mine]["delete_at"]
 
 
 async def test_deleting_the_posts_of_others_is_refused(garden: Garden) -> None:

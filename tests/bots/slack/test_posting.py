@@ -287,11 +287,12 @@ async def test_reactions_with_odd_names(slack: Bench, emoji: str, name: str) -> 
 
 
 async def test_reactions_that_cannot_be(slack: Bench) -> None:
-    """What Slack has no emoji for, and what is on a message that is gone, is no error."""
+    """What Slack has no emoji for is refused, and then said in words; a message that is gone is no error."""
     await slack.start()
     native = NativeId(slack.double.say(slack.garden, slack.ann, "nice")["ts"])
     for emoji in (":no-such-thing:", "🦩", "not an emoji"):
-        await slack.adapter.react(slack.room, native, emoji, True, ZOE)
+        with pytest.raises(Rejected, match="no such emoji"):
+            await slack.adapter.react(slack.room, native, emoji, True, ZOE)
     await slack.adapter.react(slack.room, NativeId("1700000000.000100"), "👍", True, ZOE)
     assert not slack.garden.messages[native]["reactions"]
 
