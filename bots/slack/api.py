@@ -23,14 +23,15 @@ DEFAULT_RETRY_S: Final = 5.0
 SERVER_ERROR: Final = 500
 UPLOAD_S: Final = 300.0
 
-_LOST: Final = frozenset(
-    {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission"}
-)
+_LOST: Final = frozenset({"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
 _OPEN: Final = frozenset({"fatal_error", "internal_error", "service_unavailable", "request_timeout"})
 _SLOWER: Final = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+_MOVING: Final = frozenset({"org_login_required", "team_added_to_org"})
+"""The workspace is just being moved into an Enterprise organisation; it is back when that is done."""
 _REASONS: Final[Mapping[str, str]] = {
     "channel_not_found": "The channel on Slack is gone, or the app is not in it; add it with /invite.",
     "not_in_channel": "The app is not in the channel on Slack; add it with /invite.",
+    "no_permission": "The app may not write in the channel on Slack; add it with /invite.",
     "is_archived": "The channel on Slack is archived.",
     "is_inactive": "The channel on Slack is frozen.",
     "restricted_action": "The workspace on Slack does not let the app write there; an admin has to allow it.",
@@ -75,6 +76,8 @@ def failure(answer: Mapping[str, Any]) -> AdapterError:
         return Refused(error, f"The app on Slack needs the scope {needed}: OAuth & Permissions, then reinstall it.")
     if error in _SLOWER:
         return Retry(DEFAULT_RETRY_S, "Slack asks to slow down")
+    if error in _MOVING:
+        return Retry(DEFAULT_RETRY_S, "the workspace on Slack is being moved into an organisation", whole_account=True)
     if error in _OPEN:
         return Uncertain(f"Slack answers {error}")
     return Refused(error)

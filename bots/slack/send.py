@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from bots.slack.config import SlackConfig
 from bots.slack.memory import Memory
 from bots.slack.receive import ID, MARKER, TS
 from core.composer import file_line
-from core.contract import Outbound, OutFile, Rejected
+from core.contract import AdapterError, Outbound, OutFile, Rejected
 from core.model import NativeId, Text, native_room
 from core.text.ops import concat, web_link
 
@@ -149,8 +150,10 @@ class Sender:
             initial_comment=comment,
         )
         for _ in range(SHARE_TRIES):
-            if found := await self._shared(native, channel):
-                return found
+            # It is posted: whatever goes wrong now must not have it posted once more.
+            with contextlib.suppress(AdapterError):
+                if found := await self._shared(native, channel):
+                    return found
             await asyncio.sleep(SHARE_WAIT_S)
         log.info("slack does not say where a file stands")
         return ""

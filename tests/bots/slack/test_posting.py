@@ -47,12 +47,14 @@ POST = "chat.postMessage"
         (Fault(POST, 200, refused("token_revoked")), AuthLost, "token_revoked"),
         (Fault(POST, 200, refused("account_inactive")), AuthLost, "account_inactive"),
         (Fault(POST, 200, refused("not_in_channel")), Rejected, "/invite"),
+        (Fault(POST, 200, refused("no_permission")), Rejected, "/invite"),
         (Fault(POST, 200, refused("is_archived")), Rejected, "archived"),
         (Fault(POST, 200, refused("missing_scope", needed="chat:write")), Rejected, "chat:write"),
         (Fault(POST, 200, refused("something_new")), Rejected, "something_new"),
         (Fault(POST, 200, refused("ratelimited")), Retry, "slow down"),
         (Fault(POST, 429, refused("ratelimited"), headers={"Retry-After": "7"}), Retry, "slow down"),
         (Fault(POST, 429, "no json", headers={"Retry-After": "soon"}), Retry, "slow down"),
+        (Fault(POST, 200, refused("team_added_to_org")), Retry, "organisation"),
         (Fault(POST, 200, refused("internal_error")), Uncertain, "internal_error"),
         (Fault(POST, 200, refused("fatal_error")), Uncertain, "fatal_error"),
         (Fault(POST, 500, {}), Uncertain, "500"),
@@ -73,7 +75,7 @@ async def test_errors(slack: Bench, fault: Fault, error: type[Exception], words:
     assert type(caught.value) is error or isinstance(caught.value, Rejected)
     if isinstance(caught.value, Retry):
         assert caught.value.after_s == (7.0 if fault.headers.get("Retry-After") == "7" else 5.0)
-        assert not caught.value.whole_account
+        assert caught.value.whole_account == (words == "organisation")
 
 
 async def test_too_fast(slack: Bench) -> None:
@@ -326,6 +328,17 @@ async def test_a_file_that_may_have_arrived_is_found(slack: Bench) -> None:
         await slack.adapter.send(outbound)
     receipt = await slack.adapter.find_sent(outbound)
     assert receipt is not None
+    assert [raw["ts"] for raw in slack.posts()] == list(receipt.natives)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("files.info", 429, refused("ratelimited")), Fault("files.info", 200, refused("file_not_found"))]
+)
+async def test_a_file_is_shared_once_though_slack_does_not_say_where(slack: Bench, fault: Fault) -> None:
+    """Once a file is shared, no trouble with asking where it stands has it shared again."""
+    await slack.start()
+    slack.double.faults.append(fault)
+    receipt = await slack.adapter.send(slack.out("", files=(file("a.png", PNG),)))
     assert [raw["ts"] for raw in slack.posts()] == list(receipt.natives)
 
 
