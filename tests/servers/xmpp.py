@@ -153,6 +153,8 @@ class Door:
         self.silent = asyncio.Event()
         """Cleared: what the server says does not get through."""
         self.silent.set()
+        self.up_bytes: int | None = None
+        """So many more bytes get to the server."""
 
     @property
     def port(self) -> int:
@@ -182,7 +184,7 @@ class Door:
 
     def open(self) -> None:
         """Take connections again."""
-        self.shut = False
+        self.shut, self.up_bytes = False, None
 
     async def _come_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -212,6 +214,9 @@ class Door:
         while data := await reader.read(65_536):
             if waits:
                 await self.silent.wait()
+            elif self.up_bytes is not None:
+                data = data[: self.up_bytes]
+                self.up_bytes -= len(data)
             writer.write(data)
             await writer.drain()
 
