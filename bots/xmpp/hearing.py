@@ -31,6 +31,7 @@ class Hearing:
     def __init__(self, account: AccountId, memory: Memory) -> None:
         self._account = account
         self._memory = memory
+        self._numbered = 0
 
     async def events(self, room: Room, heard: Heard, now_ms: int) -> list[PlatformEvent]:
         """The events of a message; none for our own."""
@@ -61,16 +62,17 @@ class Hearing:
     async def _message(self, room: Room, heard: Heard, at_ms: int, author: Author) -> PlatformEvent:
         text = read(heard.body, heard.html, unstyled=heard.unstyled)
         files = tuple([await self._file(link) for link in heard.links])
+        native = await self._id(room, heard, at_ms, author)
         if heard.replaces:
             target = await self._memory.find_said(room.jid, author.id, heard.replaces)
             if target:
-                return self._edited(room, heard, at_ms, author, text, files, target)
-        self._memory.said(room.jid, author.id, heard.origin, heard.native)
-        room.saw(heard.native, heard.nick, text.plain)
+                return self._edited(room, heard, native, at_ms, author, text, files, target)
+        self._memory.said(room.jid, author.id, heard.origin, native)
+        room.saw(native, heard.nick, text.plain)
         emote = text.plain.startswith(EMOTE)
         return MessageNew(
             room=room.room,
-            native=NativeId(heard.native),
+            native=native,
             at_ms=at_ms,
             author=author,
             text=slice_text(text, len(EMOTE), len(text.plain)) if emote else text,
@@ -80,8 +82,27 @@ class Hearing:
             bridged=heard.marked or author.is_bot,
         )
 
+    async def _id(self, room: Room, heard: Heard, at_ms: int, author: Author) -> NativeId:
+        """The room's id of a message, else the sender's. Old clients give none, or count from 1 whenever they start:
+        one that another message has is no id, and neither message is to be taken for the other come again."""
+        if heard.native and heard.native != heard.origin:
+            return NativeId(heard.native)
+        used = heard.native in room.seen or await self._memory.find_said(room.jid, author.id, heard.native)
+        if heard.native and not used:
+            return NativeId(heard.native)
+        self._numbered += 1
+        return NativeId(f"{heard.native} {at_ms}.{self._numbered}".strip())
+
     def _edited(
-        self, room: Room, heard: Heard, at_ms: int, author: Author, text: Text, files: tuple[FileRef, ...], target: str
+        self,
+        room: Room,
+        heard: Heard,
+        native: NativeId,
+        at_ms: int,
+        author: Author,
+        text: Text,
+        files: tuple[FileRef, ...],
+        target: str,
     ) -> PlatformEvent:
         # Some clients name the last correction when they correct once more.
         self._memory.said(room.jid, author.id, heard.origin, target)
@@ -89,7 +110,7 @@ class Hearing:
             room.saw(target, heard.nick, text.plain)
         return MessageEdited(
             room=room.room,
-            native=NativeId(heard.native),
+            native=native,
             at_ms=at_ms,
             target=NativeId(target),
             author=author,
@@ -130,7 +151,7 @@ class Hearing:
             return [
                 Reaction(
                     room=room.room,
-                    native=NativeId(f"{heard.native or target} {'+' if added else '-'}{emoji}"),
+                    native=NativeId(f"{heard.native or f'{target} {at_ms}'} {'+' if added else '-'}{emoji}"),
                     at_ms=at_ms,
                     target=target,
                     author=author,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.contract import OutFile, Rejected, Since
+from core.ingest import dedup_key
 from core.model import MessageEdited, MessageNew, NativeId
 from core.store import Redis
 from tests.bots.xmpp.scene import View, account_config
@@ -31,6 +32,25 @@ async def test_words_edits_and_files(plain_prosody: Prosody, store: Redis) -> No
             assert edited.target == said.native == "a-1"
             view.look()
             assert view.said[0].line.plain == "the file\n📎 a.txt (2 bytes) http://127.0.0.1:1/f/x"
+
+
+async def test_ids_of_old_clients(plain_prosody: Prosody, store: Redis) -> None:
+    """A client that gives no ids, or counts from 1 whenever it starts, is heard all the same: every message is another
+    one. What it corrects is the newest that it called so."""
+    room = new_room()
+    async with Person(plain_prosody, "ann") as ann:
+        await ann.enter(room, "Ann")
+        async with running(account_config(plain_prosody, rooms=(room,)), store) as link:
+            for words in ("one", "two"):
+                ann.send(f"<message to='{room}' type='groupchat'><body>{words}</body></message>")
+            for words in ("three", "four"):
+                await ann.say(room, f"<body>{words}</body>", "1")
+            await ann.say(room, "<body>five</body><replace xmlns='urn:xmpp:message-correct:0' id='1'/>", "2")
+            edited = await link.heard(MessageEdited)
+            said = [event for event in link.events.seen if isinstance(event, MessageNew)]
+            assert [event.text.plain for event in said] == ["one", "two", "three", "four"]
+            assert len({dedup_key(event) for event in said}) == 4
+            assert edited.target == said[-1].native
 
 
 async def test_there_is_no_history_and_no_resuming(plain_prosody: Prosody, store: Redis) -> None:
