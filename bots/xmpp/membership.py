@@ -335,7 +335,9 @@ class Membership:
         destroyed = x.child(user, x.MUC_USER, "destroy") if user is not None else None
         reason = next((words for code, words in PUT_OUT.items() if code in codes), "")
         if destroyed is not None:
-            reason = "the room was destroyed"
+            # XEP-0045 section 10.9: with a reason of its own, and perhaps a room where it goes on.
+            item, elsewhere = destroyed, destroyed.get("jid", "")
+            reason = "the room was destroyed" + (f" and goes on at {elsewhere}" if elsewhere else "")
         if not reason or codes & GONE_FOR_NOW:
             if was_joined:
                 self._spawn(self._enter(room, 1.0))

@@ -206,18 +206,16 @@ async def test_typing_is_the_ghosts(prosody: Prosody, store: Redis, ann: Person)
 
 
 async def test_a_destroyed_room_is_left_by_all(prosody: Prosody, store: Redis, ann: Person) -> None:
-    """When the room is gone the relay is told once, and nothing is posted there."""
-    room = new_room()
+    """When the room is gone the relay is told once, with why and where it goes on; nothing is posted there."""
+    room, elsewhere = new_room(), new_room()
     await ann.enter(room, "Ann")
     async with running(component_config(prosody), store) as link:
         ann.send(f"<message to='bot@bridge.localhost'><x xmlns='jabber:x:conference' jid='{room}'/></message>")
         await link.heard(BotAdded)
         await delivered(link, post(room, "hello"))
-        destroy = (
-            "<query xmlns='http://jabber.org/protocol/muc#owner'><destroy><reason>enough</reason></destroy></query>"
-        )
-        await ann.ask("set", room, destroy)
+        destroy = f"<destroy jid='{elsewhere}'><reason>enough</reason></destroy>"
+        await ann.ask("set", room, f"<query xmlns='http://jabber.org/protocol/muc#owner'>{destroy}</query>")
         event = await link.heard(BotRemoved)
-        assert event.reason.startswith("the room was destroyed")
+        assert event.reason == f"the room was destroyed and goes on at {elsewhere}: enough"
         results = await link.adapter.send_stream([post(room, "anybody?")])
         assert "not in this room" in str(results[0])
