@@ -36,6 +36,8 @@ class MatrixProxy:
         self.troubles: list[Trouble] = []
         self.seen: list[tuple[str, str]] = []
         """Method and path of every request."""
+        self.connections: set[object] = set()
+        """The far end of every connection that a request came by."""
         self._session: aiohttp.ClientSession | None = None
 
     def trouble(self, path: str, kind: Any, **more: Any) -> Trouble:
@@ -51,6 +53,7 @@ class MatrixProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append((request.method, request.path))
+        self.connections.add(request.transport and request.transport.get_extra_info("peername"))
         found = next((one for one in self.troubles if one.times > 0 and one.path in request.path), None)
         if found is None:
             return await self._pass_on(request)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bots.matrix.client import Client, at
 from bots.matrix.config import MatrixConfig
 from core.contract import AdapterError, AuthLost, Offline, Rejected, Retry, Uncertain
-from core.model import BotAdded, MessageNew
+from core.model import Author, BotAdded, MessageNew
 from core.store import Redis
 from tests.bots.matrix.scene import config_of
 from tests.bots.matrix.support import dead_config, make, on_stage, post, pushed
@@ -177,6 +177,22 @@ async def test_a_storm_of_rate_limits(stage: tuple[Stage, MatrixProxy]) -> None:
                 except Retry as error:
                     await asyncio.sleep(error.after_s)
     assert [line.plain for line in await scene.lines()] == [f"post {number}" for number in range(5)]
+
+
+async def test_many_authors_are_few_connections(stage: tuple[Stage, MatrixProxy]) -> None:
+    """Ghosts have no connections of their own, and one that is in the room already costs one request for a message."""
+    on, proxy = stage
+    scene, adapter, _, _ = scene_of(on)
+    authors = [Author(f"u{number}", f"Author {number}") for number in range(40)]
+    proxy.connections.clear()
+    for author in authors:
+        await adapter.send(post(on.room, f"I am {author.name}", author=author))
+    proxy.seen.clear()
+    for author in reversed(authors):
+        await adapter.send(post(on.room, f"again {author.name}", author=author))
+    assert [path for _, path in proxy.seen if SEND not in path and "/account/whoami" not in path] == []
+    assert sum(SEND in path for _, path in proxy.seen) == len(authors)
+    assert len(proxy.connections) < len(authors) / 4
 
 
 async def test_a_name_that_cannot_be_asked_for(stage: tuple[Stage, MatrixProxy]) -> None:
