@@ -14,7 +14,7 @@ import structlog
 from bots.rocketchat import receive
 from bots.rocketchat.api import HISTORY_PAGES, KINDS, PAGE
 from bots.rocketchat.config import RocketChatConfig
-from bots.rocketchat.ddp import Stream
+from bots.rocketchat.ddp import FORGET_S, Stream
 from bots.rocketchat.files import opened
 from bots.rocketchat.memory import Room
 from bots.rocketchat.receive import Malformed, Message, Person
@@ -107,8 +107,9 @@ class RocketChatAdapter(Speaker):
             self._hear,
             emit.offline,
         )
+        loop = asyncio.get_running_loop()
         while True:
-            pause_s = 0.0
+            pause_s, began_s = 0.0, loop.time()
             try:
                 await self._stream.run()
             except AuthLost as error:
@@ -121,7 +122,7 @@ class RocketChatAdapter(Speaker):
             except Exception as error:  # an account that died silently would be worse than one that tries again
                 log.exception("rocketchat account failed", account=self.account)
                 emit.offline(f"an error of the bot ({error})")
-            failures += 1
+            failures = 1 if loop.time() - began_s > FORGET_S else failures + 1
             spread = random.uniform(0.7, 1.0)  # noqa: S311 - spreads reconnects, keeps no secret
             await asyncio.sleep(max(pause_s, min(most_s, least_s * 2.0 ** min(failures, 12)) * spread))
 
@@ -190,12 +191,14 @@ class RocketChatAdapter(Speaker):
     # --- what is heard
 
     async def _hear(self, collection: str, event: str, args: list[Any]) -> None:
-        """Take in one notice; returns when it is durable."""
+        """Take in one notice; returns when it is durable. Raises an AdapterError where something that has to be asked
+        for it cannot be had for now: with the next connection the gap is looked up.
+        """
         if self._emit is None:
             return
         try:
             await self._take(self._emit, collection, event, args)
-        except (Malformed, AdapterError) as error:
+        except (Malformed, Rejected) as error:
             log.info("rocketchat notice not understood", account=self.account, kind=collection, why=str(error)[:200])
         except TRANSIENT as error:
             log.warning("rocketchat notice lost for now", account=self.account, error=str(error))

@@ -167,9 +167,21 @@ def _writable(words: str, entity: Entity, taken: Sequence[tuple[int, int]]) -> E
         return None
     if entity.type == "link" and (not web_link(entity.value) or said == entity.value):
         return None
-    if entity.type == "italic" and (_is_letter(words, start - 1) or _is_letter(words, end)):
+    if entity.type not in ("code", "link") and "\\" in _escaped(said, True):
+        return None
+    if entity.type == "italic" and not _may_slant(words, start, end):
         return None
     return Entity(entity.type, start, end - start, entity.value)
+
+
+def _may_slant(words: str, start: int, end: int) -> bool:
+    """May a ``_`` stand before and behind? Not within a word, and not where it, or what parts it from a sign, would be
+    part of an address or of an emoji's name."""
+    if _is_letter(words, start - 1) or _is_letter(words, end):
+        return False
+    before, said, behind = words[start - 1 : start] if start else "", words[start:end], words[end : end + 1]
+    begins_address = before == "." or ("." in said and before in _MEANS_WITH_NEXT)
+    return not (before == "_" or begins_address or (behind == ":" and ":" in said))
 
 
 def _is_letter(words: str, at: int) -> bool:

@@ -60,6 +60,19 @@ async def test_rooms_come_are_renamed_and_go(store: Redis) -> None:
         assert "after you left" not in account.texts()
 
 
+async def test_a_room_that_cannot_be_asked_for_is_not_lost(store: Redis) -> None:
+    """Where the server does not answer when we are let in, the room and what is said there are found all the same."""
+    async with running(store, reconnect_min_s=0.01) as account:
+        account.double.room("pond", "c", "pond", PEOPLE[ANN])
+        account.double.fail("GET rooms.get", status=500, times=2)
+        account.double.add("pond", ME, PEOPLE[ANN])
+        await account.until(lambda: account.of(BotAdded))
+        await account.until(lambda: account.double.listening(ME, "stream-notify-room", "pond/user-activity"))
+        account.double.insert("pond", PEOPLE[ANN], {"msg": "in the pond"})
+        await account.until(lambda: "in the pond" in account.texts())
+        assert not account.double.faults
+
+
 async def test_people_come_and_go(store: Redis) -> None:
     """System messages are what they mean, and never text."""
     async with running(store) as account:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bots.rocketchat import text as dialect
@@ -43,6 +43,11 @@ def test_literal_text_survives(words: str) -> None:
     assert {kind for kind, *_ in read(nodes)[1]} <= {"link"}
 
 
+@example("0000A_0", "italic", 6, 1)
+@example("a.:", "italic", 2, 1)
+@example(":a:", "italic", 0, 2)
+@example(":.", "italic", 1, 1)
+@example("a@.", "bold", 0, 3)
 @given(st.text(max_size=60), st.sampled_from(WRITTEN), st.integers(0, 30), st.integers(1, 30))
 def test_a_span_is_there_or_its_words_are(words: str, kind: str, start: int, length: int) -> None:
     """The words are the same with a span as without, whether the grammar can write it there or not."""
