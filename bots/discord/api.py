@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,8 @@ UNKNOWN_CHANNEL: Final = 10003
 UNKNOWN_MESSAGE: Final = 10008
 UNKNOWN_WEBHOOK: Final = 10015
 UNKNOWN_EMOJI: Final = 10014
+INVALID_FORM: Final = 50035
+DETAILS_MAX: Final = 3
 _MAY_NOT = (
     "The bot may not do this in the channel on Discord. Somebody who manages the server has to give it View Channel, "
     "Send Messages, Send Messages in Threads, Attach Files and Add Reactions there."
@@ -51,15 +54,29 @@ _REASONS: Final[Mapping[int, str]] = {
 
 
 class Refused(Rejected):
-    """Discord said no. ``status``: of HTTP; ``code``: Discord's own (Opcodes and Status Codes, JSON)."""
+    """Discord said no. ``status``: of HTTP; ``code``: Discord's own (Opcodes and Status Codes, JSON); ``fields``: those
+    of the request that it does not take, and why (Reference, Error Messages)."""
 
-    def __init__(self, status: int, code: int, message: str) -> None:
+    def __init__(self, status: int, code: int, message: str, errors: Any = None) -> None:
         self.status = status
         self.code = code
-        words = " ".join(message.split())[:200]
+        self.fields = dict(islice(_details(errors, "", 8), DETAILS_MAX))
+        details = "; ".join(f"{field}: {why}" for field, why in self.fields.items())
+        words = " ".join(f"{message} ({details})".split() if details else message.split())[:200]
         super().__init__(
             _REASONS.get(code) or (_MAY_NOT if status == 403 else f"Discord refuses it: {words or status}")
         )
+
+
+def _details(errors: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """``{"embeds": {"0": {"url": {"_errors": [{"code", "message"}]}}}}`` → ``embeds.0.url``, message."""
+    if not isinstance(errors, Mapping) or depth < 0:
+        return
+    for name, found in errors.items():
+        if name == "_errors" and isinstance(found, list):
+            yield path, " ".join(str(one.get("message")) for one in found if isinstance(one, Mapping))
+        else:
+            yield from _details(found, f"{path}.{name}".lstrip("."), depth - 1)
 
 
 class Upload(NamedTuple):
@@ -195,7 +212,7 @@ class Api:
         if status >= 500:
             return _unknown(posts, f"Discord answers {status}")
         code = said.get("code")
-        return Refused(status, code if isinstance(code, int) else 0, str(said.get("message") or ""))
+        return Refused(status, code if isinstance(code, int) else 0, str(said.get("message") or ""), said.get("errors"))
 
 
 def _learn(bucket: Bucket, headers: Mapping[str, str]) -> None:

@@ -101,6 +101,8 @@ class Sender:
         self._webhooks: dict[str, Webhook] = {}
         self._none: set[str] = set()
         """Channels that take no more webhooks."""
+        self._bad_pictures: OrderedDict[str, None] = OrderedDict()
+        """Addresses of pictures that Discord does not take: those without a public host name, for one."""
         self._done: OrderedDict[str, list[NativeId]] = OrderedDict()
         """Key of a post → what is posted of it already, while it is not complete."""
 
@@ -214,11 +216,17 @@ class Sender:
         author = outbound.author
         if author is not None and self.by_webhook(to.channel):
             body["username"] = webhook_name(author.name)
-            if web_link(author.avatar_url) and not author.avatar_url.startswith("mailto:"):
-                body["avatar_url"] = author.avatar_url
+            picture = author.avatar_url
+            if web_link(picture) and not picture.startswith("mailto:") and picture not in self._bad_pictures:
+                body["avatar_url"] = picture
             if outbound.reply_to and step == 0:
                 body["embeds"] = [await self._answering(to, outbound.reply_to)]
-            return cast("Mapping[str, Any]", await self._by_webhook(to, "POST", "", body, files=files))
+            try:
+                return cast("Mapping[str, Any]", await self._by_webhook(to, "POST", "", body, files=files))
+            except Refused as refused:
+                if "avatar_url" not in body or "avatar_url" not in refused.fields:
+                    raise
+                raise self._without(picture) from None
         body |= {"nonce": nonce(outbound.key, step), "enforce_nonce": True}
         if outbound.reply_to and step == 0:
             answered, message = target(to.channel, outbound.reply_to)
@@ -226,6 +234,14 @@ class Sender:
                 body["message_reference"] = {"message_id": message, "fail_if_not_exists": False}
         path = f"/channels/{to.written_to}/messages"
         return cast("Mapping[str, Any]", await self._api.call("POST", path, body, files=files))
+
+    def _without(self, picture: str) -> Retry:
+        """The words are not to be lost for a picture: it is left out from now on."""
+        self._bad_pictures[picture] = None
+        if len(self._bad_pictures) > REMEMBERED:
+            self._bad_pictures.popitem(last=False)
+        log.info("discord does not take the address of a picture", url=picture)
+        return Retry(AT_ONCE_S, "Discord does not take the author's picture")
 
     async def _answering(self, to: Target, native: NativeId) -> dict[str, Any]:
         """What stands for a reply, which webhooks do not have: who is answered, the first words, and a way there."""

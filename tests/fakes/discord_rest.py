@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from tests.fakes.discord_text import calls
 from tests.fakes.discord_world import ALL, THREADS, Channel, Guild, Raw, World
@@ -34,8 +34,14 @@ def error(status: int, code: int, message: str) -> Answer:
 
 
 def invalid(what: str) -> Answer:
-    """The answer to a body of the wrong form."""
-    return error(400, 50035, f"Invalid Form Body: {what}")
+    """The answer to a body of the wrong form (Reference, Error Messages)."""
+    return refused_field(what, "This field is not right.")
+
+
+def refused_field(what: str, why: str) -> Answer:
+    """The answer to a body with a field that cannot be."""
+    errors = {what: {"_errors": [{"code": "INVALID", "message": why}]}}
+    return Answer(400, {"message": "Invalid Form Body", "code": 50035, "errors": errors})
 
 
 class Rest(World):
@@ -286,8 +292,10 @@ class Rest(World):
             raise error(400, 50006, "Cannot send an empty message")
         name = body.get("username") or hook["name"]
         self._hook_name(name)
-        if not body.get("avatar_url", "https://").startswith(("http://", "https://")):
-            raise invalid("avatar_url")
+        picture = body.get("avatar_url", "https://example.org/")
+        # A host without a dot is none: github.com/matrix-org/matrix-appservice-discord issue 649.
+        if not picture.startswith(("http://", "https://")) or "." not in (urlsplit(picture).hostname or ""):
+            raise refused_field("avatar_url", "Not a well formed URL.")
         self._called(body, by_webhook=True)
         author = {"id": native, "username": name, "avatar": None, "bot": True, "discriminator": "0000"}
         more = {"webhook_id": native, "application_id": hook["application_id"], "attachments": attachments}

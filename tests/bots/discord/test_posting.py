@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract import AuthLost, Offline, OutFile, Rejected, Retry, Uncertain
 from core.model import NativeId, room_id
@@ -31,6 +32,20 @@ async def test_people_post_under_their_own_names(dc: Bench) -> None:
     assert dc.posts()[0]["picture"] == ZOE.avatar_url
     assert dc.posts()[1]["picture"] == ""
     assert len(dc.asked("POST", f"/channels/{dc.garden.id}/webhooks")) == 1
+
+
+async def test_a_picture_that_discord_does_not_take_costs_no_words(dc: Bench) -> None:
+    """An address that only the operator's own network knows is left out, and the message is posted without it."""
+    await dc.start()
+    author = replace(ZOE, avatar_url="http://localhost:8080/avatar.png")
+    for text in ("hello", "again"):
+        outbound = dc.out(text, author=author)
+        if text == "hello":
+            with pytest.raises(Retry, match="picture"):
+                await dc.adapter.send(outbound)
+        await dc.adapter.send(outbound)
+    assert dc.read() == [("Zoë", "hello"), ("Zoë", "again")]
+    assert [post["picture"] for post in dc.posts()] == ["", ""]
 
 
 async def test_the_webhooks_token_is_written_down_nowhere(dc: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +172,11 @@ def said_no(code: int, message: str = "no") -> dict[str, object]:
     return {"code": code, "message": message}
 
 
+ODD_FORM = said_no(50035, "Invalid Form Body") | {
+    "errors": {
+        "embeds": {"0": {"url": {"_errors": [{"code": "URL_TYPE_INVALID_URL", "message": "Not a well formed URL."}]}}}
+    }
+}
 LIMITED = {"message": "You are being rate limited.", "retry_after": 1.5, "global": False}
 
 
@@ -168,6 +188,7 @@ LIMITED = {"message": "You are being rate limited.", "retry_after": 1.5, "global
         (Fault("/messages", 403, said_no(0)), Rejected, "Send Messages"),
         (Fault("/messages", 404, said_no(10003)), Rejected, "gone"),
         (Fault("/messages", 400, said_no(50035, "Invalid Form Body")), Rejected, "Invalid Form Body"),
+        (Fault("/messages", 400, ODD_FORM), Rejected, r"embeds\.0\.url: Not a well formed URL\."),
         (Fault("/messages", 400, said_no(200000)), Rejected, "AutoMod"),
         (Fault("/messages", 413, said_no(40005)), Rejected, "larger"),
         (Fault("/messages", 401, said_no(0)), AuthLost, "Reset Token"),

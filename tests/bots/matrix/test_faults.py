@@ -182,7 +182,7 @@ async def test_a_storm_of_rate_limits(stage: tuple[Stage, MatrixProxy]) -> None:
 async def test_many_authors_are_few_connections(stage: tuple[Stage, MatrixProxy]) -> None:
     """Ghosts have no connections of their own, and one that is in the room already costs one request for a message."""
     on, proxy = stage
-    scene, adapter, _, _ = scene_of(on)
+    _, adapter, _, _ = scene_of(on)
     authors = [Author(f"u{number}", f"Author {number}") for number in range(40)]
     proxy.connections.clear()
     for author in authors:
