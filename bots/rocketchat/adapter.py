@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
 from bots.rocketchat import receive
-from bots.rocketchat.api import HISTORY_PAGES, KINDS, PAGE
+from bots.rocketchat.api import KINDS
 from bots.rocketchat.config import RocketChatConfig
 from bots.rocketchat.ddp import FORGET_S, Stream
 from bots.rocketchat.files import opened
 from bots.rocketchat.memory import Room
+from bots.rocketchat.past import read
 from bots.rocketchat.receive import Malformed, Message, Person
 from bots.rocketchat.send import OURS, Speaker
 from core.contract import (
@@ -38,8 +38,8 @@ from core.model import (
     BotRemoved,
     Joined,
     Left,
-    MessageNew,
     NativeId,
+    PlatformEvent,
     RoomId,
     RoomRenamed,
     Typing,
@@ -380,35 +380,26 @@ class RocketChatAdapter(Speaker):
         await self._stream.notify("stream-notify-room", params)
 
     async def history(self, room: RoomId, since: Since) -> Remembered:
-        """What was said since then, threads too; the newest two thousand messages at most."""
+        """What was said since then, threads too, the newest two thousand messages at most; and which older ones were
+        changed or deleted."""
         rid = native_room(room)
         known = (await self._known()).get(rid)
         if known is None:
             raise Rejected("The bot's user is not in the room.")
         self._me, _ = await self._api.login()
-        oldest = (
-            datetime.fromtimestamp(since.at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
-        raw: list[dict[str, Any]] = []
-        complete = False
-        for page in range(HISTORY_PAGES):
-            found = await self._api.history(known.kind, rid, oldest, page * PAGE)
-            raw += found
-            if complete := len(found) < PAGE:
-                break
-        events = [event for one in reversed(raw) if (event := self._past(one, since))]
-        return Remembered(tuple(events), complete=complete)
-
-    def _past(self, raw: dict[str, Any], since: Since) -> MessageNew | None:
-        """What somebody said, out of the history; None for what nobody did."""
-        try:
-            message = receive.read(raw)
-        except Malformed:
-            return None
-        if message.t or message.id == since.native or self._is_ours(message):
-            return None
-        self._knows(message)
-        return receive.said(self.account, message, self._config.base, self._sites)
+        past = await read(self._api, known.kind, rid, since)
+        now_ms, base = self._services.now_ms(), self._config.base
+        events: list[PlatformEvent] = [
+            receive.edited(self.account, one, base) for one in past.edited if not self._is_ours(one)
+        ]
+        # Of ours, it is not said whether we did it ourselves: what is too much for a shorter text goes, too.
+        gone = [native for native in past.deleted if not native.startswith(OURS) and native not in self._deleted]
+        events += [receive.deleted(self.account, rid, native, now_ms) for native in gone]
+        for message in past.said:
+            if not message.t and not self._is_ours(message):
+                self._knows(message)
+                events.append(receive.said(self.account, message, base, self._sites))
+        return Remembered(tuple(events), complete=past.complete)
 
     def open_file(self, ref: str) -> AsyncIterator[bytes]:
         """Stream a file of the server. Raises Rejected and Retry."""

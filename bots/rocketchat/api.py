@@ -50,6 +50,10 @@ class NotThere(Rejected):
     """There is no such message, room, file or call on this server."""
 
 
+class TooLong(Retry):
+    """The answer is longer than we read."""
+
+
 class NoImpersonation(Rejected):
     """The account may not post under other names (permission ``message-impersonate``)."""
 
@@ -219,6 +223,15 @@ class Api:
         answer = await self.call("GET", f"{KINDS[kind]}.history", params=params | {"showThreadMessages": "true"})
         return list(answer.get("messages") or [])
 
+    async def changes(self, rid: str, since: str) -> tuple[list[Any], list[str]]:
+        """Messages that were said or changed after ``since`` (ISO 8601), and ids of those that went
+        (developer.rocket.chat/apidocs/sync-messages)."""
+        answer = await self.call("GET", "chat.syncMessages", params={"roomId": rid, "lastUpdate": since})
+        result = answer.get("result")
+        result = result if isinstance(result, dict) else {}
+        gone = [str(one["_id"]) for one in result.get("deleted") or () if isinstance(one, dict) and one.get("_id")]
+        return list(result.get("updated") or ()), gone
+
     async def message(self, native: str) -> dict[str, Any]:
         """One message. Raises Rejected where there is none for us."""
         return (await self.call("GET", "chat.getMessage", params={"msgId": native})).get("message") or {}
@@ -265,7 +278,7 @@ async def _body(response: aiohttp.ClientResponse) -> Any:
     async for chunk in response.content.iter_chunked(65_536):
         data += chunk
         if len(data) > ANSWER_BYTES:
-            raise Retry(10.0, "Rocket.Chat's answer is too long")
+            raise TooLong(10.0, "Rocket.Chat's answer is too long")
     try:
         return msgspec.json.decode(data) if data.strip() else None
     except (msgspec.DecodeError, UnicodeDecodeError):

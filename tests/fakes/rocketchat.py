@@ -235,6 +235,16 @@ class RocketChatDouble(StreamWorld):
         """What was said in a direct room."""
         return self._history(user, "d", query)
 
+    def get_chat_syncMessages(self, user: User, rest: str, query: Any) -> Any:
+        """What was said, changed or deleted since then, the newest first."""
+        room = self._in(user, query.get("roomId"))
+        if "lastUpdate" not in query:
+            raise ServerError("error-param-required", 'The "lastUpdate" query parameter is required.')
+        since = datetime.fromisoformat(query["lastUpdate"]).timestamp() * 1000
+        updated = [m for m in room.messages[::-1] if m["_updatedAt"] > since]
+        deleted = [{"_id": native, "_deletedAt": at} for native, at in room.trash if at > since]
+        return {"result": {"updated": updated, "deleted": deleted}}
+
     def get_chat_getMessage(self, user: User, rest: str, query: Any) -> Any:
         """One message."""
         found = self.find(query.get("msgId", ""))

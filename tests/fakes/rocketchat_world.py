@@ -55,6 +55,8 @@ class Room:
     members: dict[str, list[str]] = field(default_factory=dict)
     """User id → roles in the room."""
     messages: list[Message] = field(default_factory=list)
+    trash: list[tuple[str, int]] = field(default_factory=list)
+    """Deleted messages, and when."""
     ro: bool = False
 
 
@@ -252,6 +254,7 @@ class World:
         assert found
         room, message = found
         room.messages.remove(message)
+        room.trash.append((native, self.now()))
         for uid in room.members:
             self.tell("stream-notify-room", f"{room.id}/deleteMessage", [{"_id": native}], uid)
         self.changed.set()

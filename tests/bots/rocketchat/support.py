@@ -86,6 +86,11 @@ def out(name: str, data: bytes, mime: str = "image/png", size: int | None = None
     return OutFile(name, mime, len(data) if size is None else size, f"https://bridge.example.org/f/{name}", chunks)
 
 
+def adapter_for(double: RocketChatDouble, store: Redis, **more: Any) -> Any:
+    """An adapter that is not started."""
+    return PLATFORM.create(RC, config_for(double, **more), services(store, RC, "https://bridge.example.org"))
+
+
 @asynccontextmanager
 async def running(
     store: Redis, *, start: bool = True, roles: tuple[str, ...] = ("bot",), events: Any = None, **more: Any
@@ -94,7 +99,7 @@ async def running(
     async with running_rocketchat() as double:
         populate(double, with_me=True, roles=roles)
         events = events or Recorder()
-        adapter = PLATFORM.create(RC, config_for(double, **more), services(store, RC, "https://bridge.example.org"))
+        adapter = adapter_for(double, store, **more)
         account = Account(double, adapter, events)
         try:
             if start:
@@ -103,7 +108,7 @@ async def running(
                 await account.until(lambda: double.listening(ME, "stream-notify-room", f"{ROOM}/user-activity"))
             yield account
         finally:
-            await adapter.stop()
+            await account.adapter.stop()
 
 
 __all__ = ["ALICE", "ME", "PEOPLE", "RC", "ROOM", "WHERE", "Account", "out", "post", "running"]

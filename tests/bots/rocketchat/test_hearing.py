@@ -19,7 +19,7 @@ from core.model import (
     Typing,
 )
 from core.store import Redis, StoreDown
-from tests.bots.rocketchat.support import ALICE, ME, PEOPLE, ROOM, WHERE, out, post, running
+from tests.bots.rocketchat.support import ALICE, ME, PEOPLE, ROOM, WHERE, adapter_for, out, post, running
 from tests.contract.scene import ANN, BOB
 from tests.contract.stage import Recorder
 
@@ -190,6 +190,44 @@ async def test_history_in_pages_with_threads(store: Redis) -> None:
         assert found.complete
         assert not found.more
         assert [event.text.plain for event in found.events] == [f"later {number}" for number in range(205)]
+
+
+async def test_what_became_of_older_messages(store: Redis) -> None:
+    """Edits and deletions of the time when we were away are told, with the ids that they would have had; ours are not,
+    nor is what was changed before, or only looked at."""
+    async with running(store) as account:
+        old, changed, gone, seen = [account.say(words) for words in ("old", "teh", "gone", "look")]
+        account.double.update(old, PEOPLE[ANN], "older")
+        mine = (await account.adapter.send(post("ours"))).natives[0]
+        last = account.say("last")
+        await account.until(lambda: "last" in account.texts())
+        at_ms = account.of(MessageNew)[-1].at_ms
+        await account.adapter.stop()
+        account.double.update(changed, PEOPLE[ANN], "the")
+        account.double.unfurl(seen, "a page")
+        account.double.delete(gone)
+        account.double.delete(mine)
+        account.say("new")
+        account.adapter = adapter_for(account.double, store)
+        found = await account.adapter.history(WHERE, Since(NativeId(last), at_ms))
+        edit, deletion, new = found.events
+        assert isinstance(edit, MessageEdited)
+        assert (edit.target, edit.text.plain) == (changed, "the")
+        assert isinstance(deletion, MessageDeleted)
+        assert (deletion.target, deletion.native) == (gone, f"{gone}/gone")
+        assert isinstance(new, MessageNew)
+        assert new.text.plain == "new"
+
+
+async def test_history_where_changes_are_not_told(store: Redis) -> None:
+    """A server that does not say what was changed is asked for what was said all the same."""
+    async with running(store) as account:
+        first = account.say("first")
+        account.say("second")
+        await account.until(lambda: "second" in account.texts())
+        account.double.fail("GET chat.syncMessages", status=400, body={"success": False, "error": "no"})
+        found = await account.adapter.history(WHERE, Since(NativeId(first), account.of(MessageNew)[0].at_ms))
+        assert [event.text.plain for event in found.events if isinstance(event, MessageNew)] == ["second"]
 
 
 async def test_a_silent_or_lost_connection_is_made_anew(store: Redis) -> None:

@@ -1,0 +1,64 @@
+"""What happened in a room while we were away: what was said, and what became of older messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from bots.rocketchat import receive
+from bots.rocketchat.api import HISTORY_PAGES, PAGE, Api, TooLong
+from bots.rocketchat.receive import Malformed, Message
+from core.contract import Rejected, Since
+
+log = structlog.get_logger()
+
+GONE: Final = "rm"
+"""Kind of the placeholder that a deleted message leaves where the server is set to show that."""
+
+
+class Past(NamedTuple):
+    """``said``: newer messages, oldest first; ``edited``: older ones that somebody changed since; ``deleted``: ids of
+    messages that went since, of whatever age; ``complete``: there was not more than is read."""
+
+    said: list[Message]
+    edited: list[Message]
+    deleted: list[str]
+    complete: bool
+
+
+async def read(api: Api, kind: str, rid: str, since: Since) -> Past:
+    """What happened in a room of ``kind`` after ``since``. Raises any AdapterError."""
+    moment = datetime.fromtimestamp(since.at_ms / 1000, UTC)
+    oldest = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    raw: list[Any] = []
+    complete = False
+    for page in range(HISTORY_PAGES):
+        found = await api.history(kind, rid, oldest, page * PAGE)
+        raw += found
+        if complete := len(found) < PAGE:
+            break
+    said = [one for one in _messages(reversed(raw)) if one.id != since.native]
+    try:
+        updated, deleted = await api.changes(rid, oldest)
+    except (Rejected, TooLong) as error:
+        log.info("rocketchat does not say what was changed", room=rid, reason=str(error))
+        updated, deleted = [], []
+    older = [one for one in _messages(updated) if one.at_ms <= since.at_ms]
+    edited = [one for one in older if receive.moment_ms(one.editedAt) > since.at_ms and not one.t]
+    removed = [one.id for one in older if one.t == GONE and receive.moment_ms(one.editedAt) > since.at_ms]
+    edited.sort(key=lambda one: receive.moment_ms(one.editedAt))
+    return Past(said, edited, [*removed, *deleted], complete)
+
+
+def _messages(raw: Iterable[Any]) -> list[Message]:
+    """Those that have the shape of one."""
+    found: list[Message] = []
+    for one in raw:
+        try:
+            found.append(receive.read(one))
+        except Malformed:
+            continue
+    return found
