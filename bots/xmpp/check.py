@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from bots.xmpp import xml as x
 from bots.xmpp.config import XmppConfig, suggested_id
 from bots.xmpp.files import Service, service, services
-from bots.xmpp.stream import Stream
+from bots.xmpp.stream import Refused, Stream
 from core.contract import AdapterError, AuthLost, Finding, Rejected, Retry
+
+ROOMS_MAX: Final = 20
 
 
 def _nothing(stanza: Element) -> None:
@@ -59,7 +62,8 @@ def _not_in(config: XmppConfig, error: Exception) -> Finding:
 
 async def _offers(config: XmppConfig, stream: Stream) -> list[Finding]:
     found = await services(stream, config.services_domain)
-    return [_rooms_found(config, found), await _upload_found(config, stream, found)]
+    rooms = [await _room_found(config, stream, entry) for entry in config.rooms[:ROOMS_MAX]]
+    return [_rooms_found(config, found), *rooms, await _upload_found(config, stream, found)]
 
 
 def _rooms_found(config: XmppConfig, found: list[Service]) -> Finding:
@@ -70,6 +74,26 @@ def _rooms_found(config: XmppConfig, found: list[Service]) -> Finding:
         return Finding(True, f"{config.services_domain} has no rooms of its own; those of other servers are used")
     mend = "Rooms of other servers work too: invite the bot there, or name them in rooms."
     return Finding(False, f"{config.services_domain} has no service for rooms", mend)
+
+
+async def _room_found(config: XmppConfig, stream: Stream, entry: str) -> Finding:
+    """A room that the bot is to be in, as the room describes itself (XEP-0045 section 6.4)."""
+    jid, _, password = entry.partition(" ")
+    try:
+        answer = await stream.ask("get", jid.lower(), x.element(x.DISCO_INFO, "query"))
+    except Refused as error:
+        if error.condition == "item-not-found":
+            return Finding(True, f"there is no room {jid} yet; the bot makes it if it may")
+        return Finding(False, f"the room {jid} is not reached: {error}", "Check its address in rooms, and its server.")
+    except AdapterError as error:
+        return Finding(False, f"the room {jid} does not answer: {error}", "Check its address in rooms, and its server.")
+    features = {item.get("var") for item in answer.iter(f"{{{x.DISCO_INFO}}}feature")}
+    if "muc_passwordprotected" in features and not password.strip():
+        mend = f"In rooms, write the password behind the address and a blank: {jid} PASSWORD"
+        return Finding(False, f"the room {jid} has a password", mend)
+    if "muc_membersonly" in features:
+        return Finding(True, f"only members may enter {jid}: {config.address} must be one")
+    return Finding(True, f"the room {jid} is there")
 
 
 async def _upload_found(config: XmppConfig, stream: Stream, found: list[Service]) -> Finding:

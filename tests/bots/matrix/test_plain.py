@@ -26,6 +26,7 @@ from core.model import (
     Typing,
 )
 from core.store import Redis
+from tests.bots.matrix import test_appservice
 from tests.bots.matrix.support import ALICE, make, of, on_stage, post
 from tests.bots.matrix.test_appservice import scene_of, upgraded
 from tests.contract.harness import Stage
@@ -180,6 +181,11 @@ async def test_rooms_that_the_operator_names(synapse: Synapse, store: Redis) -> 
     config = await account(synapse, join=(f"#{name}:localhost",))
     async with on_stage(synapse, store, config, door=False, enter=False) as stage:
         assert (await stage.heard(BotAdded)).title == f"#{name}:localhost"
+
+
+async def test_an_encrypted_room_is_told_once(stage: Stage) -> None:
+    """Also here, who invites the bot into an encrypted room is told once why that is no use."""
+    await test_appservice.test_an_encrypted_room_is_told_once(stage)
 
 
 async def test_rooms_end_and_move(stage: Stage) -> None:

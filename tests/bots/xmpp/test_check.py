@@ -13,9 +13,10 @@ from bots.xmpp.config import XmppConfig
 from core.contract import Finding, Rejected, Retry
 from core.store import Redis
 from tests.bots.xmpp.scene import account_config
-from tests.bots.xmpp.support import component_config, running
+from tests.bots.xmpp.support import component_config, new_room, running
+from tests.bots.xmpp.test_account import configure
 from tests.servers.irc import free_port
-from tests.servers.xmpp import Prosody
+from tests.servers.xmpp import Person, Prosody
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,24 @@ async def test_a_component(prosody: Prosody, store: Redis) -> None:
     assert "refuses the secret" in findings[0].what
     findings = await bad(replace(component_config(prosody), jid="nobody.localhost"))
     assert "nobody.localhost" in findings[0].what
+
+
+async def test_rooms_are_looked_at(prosody: Prosody) -> None:
+    """Each room that the bot is to be in: whether it is there, wants a password, takes members only."""
+    secret, members, none = new_room(), new_room(), new_room()
+    nowhere = "garden@nowhere.example"
+    async with Person(prosody, "ann") as ann:
+        await ann.enter(secret, "Ann")
+        await configure(ann, secret, passwordprotectedroom="1", roomsecret="sesame")
+        await ann.enter(members, "Ann")
+        await configure(ann, members, membersonly="1")
+        findings = await PLATFORM.check(account_config(prosody, rooms=(secret, members, none, nowhere)), "")
+        said = {finding.what: finding for finding in findings}
+        assert f"{secret} PASSWORD" in said[f"the room {secret} has a password"].mend
+        assert said[f"only members may enter {members}: bridge@localhost must be one"].ok
+        assert said[f"there is no room {none} yet; the bot makes it if it may"].ok
+        assert [what for what, finding in said.items() if not finding.ok and nowhere in what]
+        assert not await bad(account_config(prosody, rooms=(f"{secret} sesame",)))
 
 
 async def test_an_old_server(plain_prosody: Prosody, store: Redis) -> None:
