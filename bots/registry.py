@@ -59,8 +59,9 @@ RETIRED: dict[str, tuple[str, str]] = {
     ),
     "hangouts": ("Classic Hangouts ended on 1 November 2022, and Google Chat took its place.", "googlechat"),
     "hipchat": (
-        "HipChat ended on 15 February 2019 in favour of Slack; a HipChat Server that still runs somewhere speaks XMPP.",
-        "xmpp",
+        "HipChat ended on 15 February 2019 and sent its people to Slack; a HipChat Server that still runs somewhere "
+        "speaks XMPP, and is reached by xmpp instead.",
+        "slack",
     ),
     "imeet": (
         "iMeet became a part of GlobalMeet and never let bots in; bring the bot to where its people chat now.",
@@ -80,11 +81,7 @@ RETIRED: dict[str, tuple[str, str]] = {
         "this kind in.",
         "teams",
     ),
-    "stride": (
-        "Stride ended on 15 February 2019 in favour of Slack, and nobody has a server of it; bring the bot to where "
-        "its people chat now.",
-        "",
-    ),
+    "stride": ("Stride ended on 15 February 2019 and sent its people to Slack.", "slack"),
 }
 """Services that are gone, in small letters and digits → what became of them, and what follows ``accounts add`` to reach
 their people. Those with a row in ALIASES, too, stand for the platform that took their place."""

@@ -91,7 +91,17 @@ def test_a_service_that_is_gone_says_so(tmp_path: Path, words: tuple[str, ...]) 
     """One line with what became of it, exit code 2, wherever it is named."""
     done = call(tmp_path, *words, env={"REDIS_URL": "redis://x", "SECRET_KEY": "x" * 64})
     story = registry.RETIRED["hipchat"][0]
-    assert (done.returncode, done.stderr) == (2, f"Error: {story} Type: bridgebot accounts add xmpp\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: {story} Type: bridgebot accounts add slack\n")
+
+
+@pytest.mark.parametrize("name", sorted(registry.RETIRED.keys() - registry.ALIASES.keys()))
+def test_every_service_that_is_gone_is_told_in_one_line(name: str) -> None:
+    """What became of it, and what to type to reach its people; never "there is no such platform"."""
+    story, instead = registry.RETIRED[name]
+    with pytest.raises(registry.RetiredPlatform) as told:
+        registry.platform(name.title())
+    assert str(told.value) == f"{story} Type: bridgebot accounts add {instead}".rstrip()
+    assert "\n" not in story
 
 
 def test_one_that_was_taken_over_is_told_and_goes_on(tmp_path: Path) -> None:
