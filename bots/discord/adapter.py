@@ -65,7 +65,7 @@ class DiscordAdapter:
         self._services = services
         self._api = Api(config)
         self._cache = Cache()
-        self._sender = Sender(config, self._api, self._cache)
+        self._sender = Sender(config, self._api, self._cache, services.now_ms)
         self._me = Me(account, "", config.application_id, services.prefix, config.cdn_url.rstrip("/"))
         self._intake: Intake | None = None
         self._gateway: Gateway | None = None
@@ -186,6 +186,16 @@ class DiscordAdapter:
         """Post it, in as many messages as needed."""
         self._ready()
         return Receipt(tuple(await self._sender.send(outbound, native_room(outbound.room))))
+
+    async def find_sent(self, outbound: Outbound) -> Receipt | None:
+        """Did a post arrive whose answer was lost? It is looked for among the newest messages."""
+        self._ready()
+        try:
+            found = await self._sender.find(outbound)
+        except Refused:
+            # The history may not be read: rather twice than not at all.
+            return None
+        return None if found is None else Receipt(tuple(found))
 
     async def edit(self, natives: Sequence[NativeId], outbound: Outbound) -> Receipt:
         """Change our posts in their place."""

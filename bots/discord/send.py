@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import IO, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import structlog
 
 from bots.discord.api import UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, Api, Refused, Upload
 from bots.discord.cache import MANAGE_WEBHOOKS, Cache
-from bots.discord.config import MEBIBYTE, DiscordConfig
-from bots.discord.receive import name_of
+from bots.discord.config import DiscordConfig
+from bots.discord.files import fetched, groups_of
+from bots.discord.receive import at_ms, name_of
 from bots.discord.text import TEXT_LIMIT, excerpt, outgoing, parts
-from core.composer import file_line
-from core.contract import Outbound, OutFile, Rejected, Retry
+from core.contract import Outbound, Rejected, Retry
 from core.model import NativeId, Text
 from core.text.ops import concat, plain, web_link
 from core.text.safety import clean_name
@@ -30,10 +29,11 @@ QUIET: Final = {"parse": list[str]()}
 WEBHOOK_NAME: Final = "bridgebot"
 NAME_CHARS: Final = 80
 HAIR_SPACE: Final = "\u200a"
-FILES_MAX: Final = 10
-REQUEST_BYTES: Final = 24 * MEBIBYTE
-IN_MEMORY_BYTES: Final = MEBIBYTE
 REMEMBERED: Final = 1_000
+LOOKED_BACK: Final = 50
+RECENT_MS: Final = 15 * 60_000
+"""A post is looked for among messages that are no older. Clocks may differ by some minutes."""
+Kept = TypeVar("Kept")
 AT_ONCE_S: Final = 0.1
 NO_MORE_WEBHOOKS: Final = (30007, 30058)
 HAS_THREAD: Final = 160004
@@ -53,6 +53,17 @@ class Webhook(NamedTuple):
     def route(self, minor: str = "") -> str:
         """What its rate limits go by."""
         return f"/webhooks/{self.id}{minor}"
+
+
+class Attempt(NamedTuple):
+    """The step of a post that was tried last, as it would be found among the messages of a channel."""
+
+    channel: str
+    username: str
+    content: str
+    files: int
+    steps: int
+    """How many there are."""
 
 
 class Target(NamedTuple):
@@ -93,8 +104,9 @@ def nonce(key: str, part: int) -> str:
 class Sender:
     """One account's posts."""
 
-    def __init__(self, config: DiscordConfig, api: Api, cache: Cache) -> None:
+    def __init__(self, config: DiscordConfig, api: Api, cache: Cache, now_ms: Callable[[], int]) -> None:
         self._config = config
+        self._now_ms = now_ms
         self._api = api
         self._cache = cache
         self.application = ""
@@ -104,7 +116,10 @@ class Sender:
         self._bad_pictures: OrderedDict[str, None] = OrderedDict()
         """Addresses of pictures that Discord does not take: those without a public host name, for one."""
         self._done: OrderedDict[str, list[NativeId]] = OrderedDict()
-        """Key of a post → what is posted of it already, while it is not complete."""
+        """Key of a post → what is posted of it already."""
+        self._tried: OrderedDict[str, tuple[Target, Attempt]] = OrderedDict()
+        self._posted: OrderedDict[str, None] = OrderedDict()
+        """Ids of our newest messages."""
 
     # --- webhooks
 
@@ -162,14 +177,12 @@ class Sender:
     async def send(self, outbound: Outbound, channel: str) -> list[NativeId]:
         """Post it all; on a second try from behind the last part that was done."""
         to = await self._where(outbound, channel)
-        done = self._done.setdefault(outbound.key, [])
-        self._done.move_to_end(outbound.key)
-        while len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
+        done = self._done.get(outbound.key, [])
+        _keep(self._done, outbound.key, done)
         async with AsyncExitStack() as stack:
-            files, lines = await _fetch(outbound.files, self._config.upload_limit_bytes, stack)
+            files, lines = await fetched(outbound.files, self._config.upload_limit_bytes, stack)
             words = parts(_with_lines(outbound.text, lines), TEXT_LIMIT, outbound.max_parts)
-            groups = list(_groups(files))
+            groups = list(groups_of(files))
             steps = max(len(words), 1 if groups else 0) + max(len(groups) - 1, 0)
             if not steps:
                 raise Rejected("There is nothing in it that Discord could show.")
@@ -177,10 +190,42 @@ class Sender:
                 behind = step - max(len(words), 1) + 1
                 group = groups[0] if groups and step == 0 else groups[behind] if 0 < behind < len(groups) else []
                 content = words[step] if step < len(words) else ""
+                name = webhook_name(outbound.author.name) if outbound.author else ""
+                attempt = Attempt(to.written_to, name, content.strip(), len(group), steps)
+                _keep(self._tried, outbound.key, (to, attempt))
                 raw = await self._post(to, outbound, step, content, tuple(group))
-                done.append(to.native(str(raw["id"])))
-        self._done.pop(outbound.key, None)
-        return done
+                self._took(done, to, str(raw["id"]))
+        return list(done)
+
+    def _took(self, done: list[NativeId], to: Target, message: str) -> None:
+        done.append(to.native(message))
+        _keep(self._posted, message, None)
+
+    async def find(self, outbound: Outbound) -> list[NativeId] | None:
+        """What is there of a post whose answer was lost, by the name and the words that it would have; webhooks have
+        no key. None where it is not there as a whole: the next try goes on behind what is.
+        """
+        if (tried := self._tried.get(outbound.key)) is None:
+            return None
+        to, attempt = tried
+        done = self._done.get(outbound.key, [])
+        if len(done) < attempt.steps:
+            path = f"/channels/{attempt.channel}/messages"
+            for raw in await self._api.call("GET", path, query={"limit": str(LOOKED_BACK)}) or ():
+                if str(raw["id"]) not in self._posted and self._is(raw, attempt):
+                    self._took(done, to, str(raw["id"]))
+                    break
+        return list(done) if len(done) == attempt.steps else None
+
+    def _is(self, raw: Mapping[str, Any], attempt: Attempt) -> bool:
+        by_us = bool(raw.get("webhook_id")) and str(raw.get("application_id")) == self.application
+        said = str((raw.get("author") or {}).get("username")), str(raw.get("content") or "").strip()
+        return (
+            by_us
+            and said == (attempt.username, attempt.content)
+            and len(raw.get("attachments") or ()) == attempt.files
+            and at_ms(str(raw["id"])) > self._now_ms() - RECENT_MS
+        )
 
     async def _where(self, outbound: Outbound, channel: str) -> Target:
         to, _ = target(channel, outbound.reply_to or channel)
@@ -237,9 +282,7 @@ class Sender:
 
     def _without(self, picture: str) -> Retry:
         """The words are not to be lost for a picture: it is left out from now on."""
-        self._bad_pictures[picture] = None
-        if len(self._bad_pictures) > REMEMBERED:
-            self._bad_pictures.popitem(last=False)
+        _keep(self._bad_pictures, picture, None)
         log.info("discord does not take the address of a picture", url=picture)
         return Retry(AT_ONCE_S, "Discord does not take the author's picture")
 
@@ -313,52 +356,16 @@ class Sender:
         await self._api.call(method, f"{path}/{message}", body, route=f"{path}/:id")
 
 
+def _keep(found: OrderedDict[str, Kept], key: str, value: Kept) -> None:
+    """Remember one, forget the oldest."""
+    found[key] = value
+    found.move_to_end(key)
+    if len(found) > REMEMBERED:
+        found.popitem(last=False)
+
+
 def _with_lines(text: Text, lines: list[str]) -> Text:
     if not lines:
         return text
     separator = "\n" if text.plain and not text.plain.endswith(": ") else ""
     return concat(text, plain(separator + "\n".join(lines)))
-
-
-def _groups(files: Sequence[Upload]) -> Iterator[list[Upload]]:
-    """Files in as many messages as they need, in order."""
-    group: list[Upload] = []
-    total = 0
-    for file in files:
-        size = file.content.seek(0, 2)
-        file.content.seek(0)
-        if group and (len(group) == FILES_MAX or total + size > REQUEST_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(file)
-        total += size
-    if group:
-        yield group
-
-
-async def _fetch(files: Sequence[OutFile], limit_bytes: int, stack: AsyncExitStack) -> tuple[list[Upload], list[str]]:
-    """The files that can be posted, and a line with a link for each of the others. Raises Retry of the origin."""
-    ready: list[Upload] = []
-    lines: list[str] = []
-    for file in files:
-        content = await _content(file, limit_bytes, stack) if file.size_bytes <= limit_bytes else None
-        if content is None:
-            lines.append(file_line(file))
-        else:
-            ready.append(Upload(file.name, content, file.mime or "application/octet-stream"))
-    return ready, lines
-
-
-async def _content(file: OutFile, limit_bytes: int, stack: AsyncExitStack) -> IO[bytes] | None:
-    content = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115 - closed by the stack
-    total = 0
-    try:
-        async for chunk in file.open():
-            total += len(chunk)
-            if total > limit_bytes:
-                return None
-            content.write(chunk)
-    except Rejected:
-        # Its own link says best what has become of it.
-        return None
-    return cast("IO[bytes]", content)

@@ -135,6 +135,38 @@ async def test_the_bots_posts_are_idempotent(dc: Bench) -> None:
     assert len(dc.posts()) == 2 == len(receipt.natives)
 
 
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_webhooks_post_whose_answer_was_lost_is_found(dc: Bench, cut: str) -> None:
+    """Webhooks know no nonce: a post is looked for by its name and words, and nobody's other words are taken for it."""
+    await dc.start()
+    await dc.adapter.send(dc.out("yes"))
+    await dc.adapter.send(dc.out("yes", author=YAN))
+    outbound = dc.out("yes")
+    dc.double.faults.append(Fault("POST /webhooks", cut=cut))
+    with pytest.raises(Uncertain):
+        await dc.adapter.send(outbound)
+    found = await dc.adapter.find_sent(outbound)
+    assert (found is not None) == (cut == "after")
+    receipt = found or await dc.adapter.send(outbound)
+    assert dc.read() == [("Zoë", "yes"), ("Yan", "yes"), ("Zoë", "yes")]
+    assert receipt.natives == (dc.posts()[-1]["id"],)
+    assert await dc.adapter.find_sent(outbound) == receipt
+    assert await dc.adapter.find_sent(dc.out("yes")) is None
+
+
+async def test_a_long_post_whose_answer_was_lost_is_gone_on_with(dc: Bench) -> None:
+    """Of a post in parts the part in doubt is found, and only those behind it are posted."""
+    await dc.start()
+    outbound = dc.out("long " * 900)
+    dc.double.faults.append(Fault("POST /webhooks", cut="after"))
+    with pytest.raises(Uncertain):
+        await dc.adapter.send(outbound)
+    assert await dc.adapter.find_sent(outbound) is None
+    receipt = await dc.adapter.send(outbound)
+    assert list(receipt.natives) == [post["id"] for post in dc.posts()]
+    assert len(receipt.natives) == 3
+
+
 async def test_a_post_in_parts_goes_on_where_it_stopped(dc: Bench) -> None:
     """When a later part is refused for now, the earlier ones are not posted again."""
     await dc.start(longest_wait_s=0.0)
