@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from xml.etree.ElementTree import Element
 
 import pytest
+from msgspec.structs import replace
 
+from bots.xmpp import xml as x
 from bots.xmpp.ghosts import nicks
 from core.contract import Receipt
 from core.model import Author, BotAdded, BotRemoved, Joined, Left, MessageNew, Typing
 from core.store import Redis
 from tests.bots.xmpp.scene import View
 from tests.bots.xmpp.support import ALICE, Running, component_config, delivered, new_room, post, roomed, running
-from tests.servers.xmpp import Person, Prosody, stanza_id
+from tests.bots.xmpp.test_account import settled
+from tests.servers.xmpp import Door, Person, Prosody, stanza_id
 
 BODY = "{jabber:client}body"
 
@@ -185,6 +189,34 @@ async def test_ghosts_come_again_after_a_new_connection(prosody: Prosody, store:
         await link.until(lambda: link.events.is_online)
         await delivered(link, post(room, "after"))
         await ann.until(says("after", "Alice"))  # type: ignore[arg-type]
+
+
+async def test_a_component_that_is_cut_within_a_burst(prosody: Prosody, store: Redis, ann: Person) -> None:
+    """A component's stream cannot be resumed (XEP-0114): what nobody knows of is looked for in the archive, and each
+    post stands there once, in order, under its author's name."""
+    room = new_room()
+    authors = [Author(f"u{number}", f"Author {number}") for number in range(5)]
+    async with Door(prosody.component_port) as door:
+        config = replace(component_config(prosody, rooms=(room,)), port=door.port)
+        async with running(config, store) as link:
+            await in_room(ann, link, room)
+            for author in authors:
+                await delivered(link, post(room, "hello", author))
+            door.up_bytes = 5_000
+            posts = [post(room, f"out {number}", authors[number % 5]) for number in range(25)]
+            burst = asyncio.create_task(link.adapter.send_stream(posts))
+            await ann.until(lambda s: s.findtext(BODY) == "out 3")
+            door.close()
+            await link.until(lambda: bool(link.events.reasons))
+            door.open()
+            results = await burst
+            receipts = [await settled(link, sent, result) for sent, result in zip(posts, results, strict=True)]
+            assert len({receipt.natives for receipt in receipts}) == 25
+            await ann.until(lambda s: s.findtext(BODY) == "out 24")
+            said = [(x.resource(s.get("from", "")), s.findtext(BODY) or "") for s in ann.heard]
+            assert [each for each in said if each[1].startswith("out")] == [
+                (f"Author {number % 5}", f"out {number}") for number in range(25)
+            ]
 
 
 async def test_typing_is_the_ghosts(prosody: Prosody, store: Redis, ann: Person) -> None:
