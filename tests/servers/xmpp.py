@@ -201,12 +201,14 @@ class Door:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # First of all, for whoever waits in here may be cancelled.
+            for end in (writer, there_writer):
+                end.transport.abort()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             self._writers -= {writer, there_writer}
             for end in (writer, there_writer):
-                end.transport.abort()
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
 
