@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from bots.slack.api import Api
 from bots.slack.intake import Intake
 from bots.slack.receive import TS
-from core.contract import Remembered, Since
+from core.contract import Offline, Remembered, Retry, Since
 
 PAGE: Final = 200
 PAGES: Final = 20
 THREADS: Final = 50
+WAITS: Final = 3
 
 
 class Past:
@@ -42,7 +44,9 @@ class Past:
         found: list[dict[str, Any]] = []
         cursor = ""
         for _ in range(PAGES):
-            page = await self._api.ask(
+            # Whoever asks for a room's first page may be told to come again; later all would be read anew.
+            ask = self._patiently if cursor or more else self._api.ask
+            page = await ask(
                 method, channel=channel, oldest=oldest, limit=PAGE, inclusive=False, cursor=cursor or None, **more
             )
             found += [
@@ -54,6 +58,17 @@ class Past:
             if not cursor:
                 return found, not page.get("is_limited")
         return found, False
+
+    async def _patiently(self, method: str, **params: Any) -> dict[str, Any]:
+        """Ask, and wait where Slack says so (docs.slack.dev/apis/web-api/rate-limits: some fifty a minute here)."""
+        for _ in range(WAITS):
+            try:
+                return await self._api.ask(method, **params)
+            except Offline:
+                raise
+            except Retry as error:
+                await asyncio.sleep(error.after_s)
+        return await self._api.ask(method, **params)
 
 
 def _order(ts: str) -> tuple[int, str]:

@@ -238,6 +238,23 @@ async def test_history_with_threads_and_pages(slack: Bench) -> None:
     assert not found.more
 
 
+async def test_a_limit_in_the_middle_of_a_history_is_waited_for(slack: Bench) -> None:
+    """What was read by then is not asked for once more, or a busy channel would never come to its end."""
+    await slack.start()
+    slack.double.deaf = True
+    roots = [slack.double.say(slack.garden, slack.ann, f"root {number}") for number in range(3)]
+    for root in roots:
+        slack.double.say(slack.garden, slack.bob, f"below {root['text']}", thread_ts=root["ts"])
+    slack.double.faults += [
+        Fault("conversations.replies", 429, {"ok": False}, headers={"Retry-After": "0.01"}) for _ in range(2)
+    ]
+    found = await slack.adapter.history(slack.room, Since(NativeId("1.1"), 0))
+    texts = [event.text.plain for event in found.events if isinstance(event, MessageNew)]
+    assert texts == [*(f"root {number}" for number in range(3)), *(f"below root {number}" for number in range(3))]
+    assert not slack.double.faults
+    assert len([1 for method, _ in slack.double.transcript if method == "conversations.history"]) == 1
+
+
 async def test_history_from_a_moment(slack: Bench) -> None:
     """After a command, whose id Slack does not know, the time counts."""
     await slack.start()
