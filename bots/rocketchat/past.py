@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -11,10 +12,11 @@ import structlog
 from bots.rocketchat import receive
 from bots.rocketchat.api import HISTORY_PAGES, PAGE, Api, TooLong
 from bots.rocketchat.receive import Malformed, Message
-from core.contract import Rejected, Since
+from core.contract import Offline, Rejected, Retry, Since
 
 log = structlog.get_logger()
 
+WAITS: Final = 3
 GONE: Final = "rm"
 """Kind of the placeholder that a deleted message leaves where the server is set to show that."""
 
@@ -36,7 +38,7 @@ async def read(api: Api, kind: str, rid: str, since: Since) -> Past:
     raw: list[Any] = []
     complete = False
     for page in range(HISTORY_PAGES):
-        found = await api.history(kind, rid, oldest, page * PAGE)
+        found = await _page(api, kind, rid, oldest, page)
         raw += found
         if complete := len(found) < PAGE:
             break
@@ -51,6 +53,19 @@ async def read(api: Api, kind: str, rid: str, since: Since) -> Past:
     removed = [one.id for one in older if one.t == GONE and receive.moment_ms(one.editedAt) > since.at_ms]
     edited.sort(key=lambda one: receive.moment_ms(one.editedAt))
     return Past(said, edited, [*removed, *deleted], complete)
+
+
+async def _page(api: Api, kind: str, rid: str, oldest: str, page: int) -> list[Any]:
+    """A page. After the first one a limit is waited for here, or all would be read anew, and never to the end: accounts
+    without a permission of their own may ask ten times a minute."""
+    for _ in range(WAITS if page else 0):
+        try:
+            return await api.history(kind, rid, oldest, page * PAGE)
+        except Offline:
+            raise
+        except Retry as error:
+            await asyncio.sleep(error.after_s)
+    return await api.history(kind, rid, oldest, page * PAGE)
 
 
 def _messages(raw: Iterable[Any]) -> list[Message]:

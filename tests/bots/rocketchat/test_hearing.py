@@ -192,6 +192,19 @@ async def test_history_in_pages_with_threads(store: Redis) -> None:
         assert [event.text.plain for event in found.events] == [f"later {number}" for number in range(205)]
 
 
+async def test_a_limit_in_the_middle_of_a_history_is_waited_for(store: Redis) -> None:
+    """What was read by then is not asked for once more, or an account with a limit would never come to the end."""
+    async with running(store, roles=("user",)) as account:
+        for number in range(120):
+            account.double.insert(ROOM, PEOPLE[ANN], {"msg": f"line {number}"})
+        account.double.limit = (1, 0.3)
+        account.double.requests.clear()
+        found = await account.adapter.history(WHERE, Since(NativeId("x"), 1))
+        assert len(found.events) == 120
+        asked = [name for _, name, _ in account.double.requests if name.endswith("channels.history")]
+        assert len(asked) == 3
+
+
 async def test_what_became_of_older_messages(store: Redis) -> None:
     """Edits and deletions of the time when we were away are told, with the ids that they would have had; ours are not,
     nor is what was changed before, or only looked at."""
