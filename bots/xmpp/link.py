@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from typing import Final
@@ -38,6 +39,7 @@ HOLD_AT: Final = 2_000
 ASK_EVERY: Final = 200
 """Stanzas after which the relay is asked whether it has all of them."""
 DOWN_RETRY_S: Final = 0.5
+DRAIN_S: Final = 5.0
 STABLE_ID: Final = "http://jabber.org/protocol/muc#stable_id"
 
 
@@ -66,6 +68,8 @@ class Link:
         self._resumption: Resumption | None = None
         self._queue: deque[Element] = deque()
         self._news = asyncio.Event()
+        self._drained = asyncio.Event()
+        """Everything that came is looked at, and durable."""
         self._auth_lost = ""
         self._why_offline = "not connected yet"
         self._stopping = False
@@ -161,6 +165,7 @@ class Link:
             self.membership.resume(stream)
             return
         self._resumption = None
+        await self._drain()
         self.sender.confirmations.lost("it is a new stream")
         self.membership.end()
         self._queue.clear()
@@ -170,6 +175,14 @@ class Link:
         else:
             stream.send(x.element(stream.namespace, "presence"))
         await asyncio.gather(self._uploads.begin(stream), self.membership.begin(stream))
+
+    async def _drain(self) -> None:
+        """What came before the break is looked at while we know who was in the rooms then. Not for ever: what is left
+        over is read from the rooms' archives, where they have one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._queue:
+                    await self._drained.wait()
 
     def _lost(self, reason: str) -> None:
         """The connection is gone: what is not going on with the next one ends here."""
@@ -209,6 +222,7 @@ class Link:
                 self._reflected(room, nick, stanza)
                 return
         self._queue.append(stanza)
+        self._drained.clear()
         self._news.set()
         if len(self._queue) > HOLD_AT and self.stream is not None:
             self.stream.hold()
@@ -243,6 +257,7 @@ class Link:
         handled = 0
         while True:
             while not self._queue:
+                self._drained.set()
                 self._news.clear()
                 await self._news.wait()
             stanza = self._queue.popleft()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from bots.xmpp.stream import Stream
 from core.contract import OutFile, Rejected, Since
 from core.ingest import dedup_key
 from core.model import MessageEdited, MessageNew, NativeId
 from core.store import Redis
 from tests.bots.xmpp.scene import View, account_config
 from tests.bots.xmpp.support import delivered, new_room, post, roomed, running
-from tests.bots.xmpp.test_account import _bytes, texts
+from tests.bots.xmpp.test_account import Counting, _bytes, texts
 from tests.servers.xmpp import Door, Person, Prosody
 
 
@@ -51,6 +54,39 @@ async def test_ids_of_old_clients(plain_prosody: Prosody, store: Redis) -> None:
             assert [event.text.plain for event in said] == ["one", "two", "three", "four"]
             assert len({dedup_key(event) for event in said}) == 4
             assert edited.target == said[-1].native
+
+
+async def test_what_was_received_before_a_break_is_heard(
+    plain_prosody: Prosody, store: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for a slow store when the connection breaks is not thrown away: nobody could ask for it again."""
+    room = new_room()
+    recorder = Counting()
+    opened = Stream.open
+
+    async def open_(stream: Stream) -> bool:
+        resumed = await opened(stream)
+        asyncio.get_running_loop().call_later(0.2, lambda: setattr(recorder, "down", False))
+        return resumed
+
+    async with Person(plain_prosody, "ann") as ann, Door(plain_prosody.port) as door:
+        await ann.enter(room, "Ann")
+        config = account_config(plain_prosody, door.port, rooms=(room,))
+        async with running(config, store, recorder) as link:
+            recorder.down = True
+            for number in range(5):
+                await ann.say(room, f"<body>{number}</body>")
+                await link.until(lambda: "0" in texts(link))
+            assert link.adapter._link
+            async with asyncio.timeout(10):
+                while len(link.adapter._link._queue) < 4:
+                    await asyncio.sleep(0)
+            monkeypatch.setattr(Stream, "open", open_)
+            door.close()
+            await link.until(lambda: bool(link.events.reasons))
+            door.open()
+            await link.until(lambda: "4" in texts(link))
+            assert texts(link) == [str(number) for number in range(5)]
 
 
 async def test_there_is_no_history_and_no_resuming(plain_prosody: Prosody, store: Redis) -> None:
