@@ -63,7 +63,8 @@ class Sender:
                 done[step] = await self._post(channel, part, outbound, {**_inside(where), **once}, mark)
         for step, file in enumerate(files, len(texts)):
             if step not in done:
-                done[step] = await self._file(channel, file, outbound, where, step - len(texts))
+                mark = {"key": outbound.key, "part": step, "of": len(texts)}
+                done[step] = await self._file_or_link(channel, file, outbound, where, mark)
         self._done.pop(outbound.key, None)
         natives = [NativeId(done[step]) for step in sorted(done) if done[step]]
         await self._note(channel, natives, where, sum(bool(done[step]) for step in done if step >= len(texts)))
@@ -122,6 +123,14 @@ class Sender:
         return {"username": author.name} | ({"icon_url": author.avatar_url} if web_link(author.avatar_url) else {})
 
     # --- files ---
+
+    async def _file_or_link(self, channel: str, file: OutFile, outbound: Outbound, where: Json, mark: Json) -> str:
+        """Share a file; where it cannot be had or Slack does not take it, a link says best what has become of it."""
+        try:
+            return await self._file(channel, file, outbound, where, mark["part"] - mark["of"])
+        except Rejected as error:
+            log.warning("slack does not take a file", reason=error.reason)
+        return await self._post(channel, blocks.outgoing(Text(file_line(file))), outbound, _inside(where), mark)
 
     async def _file(self, channel: str, file: OutFile, outbound: Outbound, where: Json, number: int) -> str:
         """Share a file: Slack shows it under the app's own name, so the author's stands beside it

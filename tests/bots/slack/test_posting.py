@@ -343,14 +343,20 @@ async def test_a_file_is_shared_once_though_slack_does_not_say_where(slack: Benc
 
 
 async def test_files_that_cannot_be(slack: Bench) -> None:
-    """What is too large is a link, what is empty or lies about its size is refused in words."""
+    """What is too large, empty, gone, or lies about its size is a link; the words stand there all the same."""
     await slack.start(file_limit_bytes=5000)
     await slack.adapter.send(slack.out("big", files=(file("big.png", PNG, 9999),)))
     assert "https://bridge.example.org/f/big.png" in slack.posts()[0]["text"]
-    with pytest.raises(Rejected, match="empty"):
-        await slack.adapter.send(slack.out("", files=(file("empty.png", b"", 5),)))
-    with pytest.raises(Rejected, match="larger than 5000"):
-        await slack.adapter.send(slack.out("", files=(file("lies.png", PNG * 3, 10),)))
+    outbound = slack.out("see", files=(file("empty.png", b"", 5), file("lies.png", PNG * 3, 10), file("a.png", PNG)))
+    receipt = await slack.adapter.send(outbound)
+    _, words, empty, lies, real = slack.posts()
+    assert [raw["ts"] for raw in (words, empty, lies, real)] == list(receipt.natives)
+    assert "https://bridge.example.org/f/empty.png" in empty["text"]
+    assert "https://bridge.example.org/f/lies.png" in lies["text"]
+    assert real["files"]
+    assert await slack.adapter.find_sent(outbound) == receipt
+    await slack.adapter.edit(receipt.natives, slack.out("look"))
+    assert [raw["text"] for raw in slack.posts()][1:3] == ["look", empty["text"]]
 
 
 async def test_a_file_that_slack_does_not_take_is_tried_again(slack: Bench) -> None:
@@ -365,8 +371,9 @@ async def test_a_file_that_slack_does_not_take_is_tried_again(slack: Bench) -> N
 async def test_uploads_go_to_slack_only(slack: Bench) -> None:
     """An address for the bytes that is not one of Slack's servers gets nothing."""
     await slack.start(file_hosts=("files.slack.com",))
-    with pytest.raises(Rejected, match="file_hosts"):
-        await slack.adapter.send(slack.out("", files=(file("a.png", PNG),)))
+    await slack.adapter.send(slack.out("", files=(file("a.png", PNG),)))
+    assert "https://bridge.example.org/f/a.png" in slack.posts()[0]["text"]
+    assert not slack.double.contents
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
