@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
+import structlog
+
 from bots.matrix.client import Refused, at
 from bots.matrix.desk import Desk
 from bots.matrix.ghosts import Ghosts
@@ -15,6 +17,8 @@ from bots.matrix.text import parts, to_content
 from core.composer import file_line
 from core.contract import Outbound, OutFile, Receipt, Rejected
 from core.model import Author, NativeId, RoomId, Text, native_room
+
+log = structlog.get_logger()
 
 TYPING_MS = 6_000
 OUTER_CHARS = 300
@@ -64,8 +68,12 @@ class Sender:
         return NativeId(str(answer.get("event_id", "")))
 
     async def _file(self, file: OutFile, outbound: Outbound, user: str) -> dict[str, Any]:
-        """The content of a file's event; a line with a link where it is too large."""
-        uploaded = await self._upload(file, user) if file.size_bytes <= self.file_limit_bytes else None
+        """The content of a file's event; a line with a link where it is too large, or cannot be had."""
+        uploaded = None
+        try:
+            uploaded = await self._upload(file, user) if file.size_bytes <= self.file_limit_bytes else None
+        except Rejected as error:
+            log.info("matrix: a file is posted as a link", account=self._desk.account, reason=error.reason)
         if uploaded is None:
             return self._words(Text(file_line(file)), outbound)
         mxc, size_bytes = uploaded

@@ -277,6 +277,22 @@ async def test_a_file_that_is_too_large_is_a_link(stage: Stage) -> None:
     assert [words for words in said if "https://bridge.example/f/1" in words] == [said[1], said[3]]
 
 
+async def test_a_file_that_is_gone_costs_no_words(stage: Stage) -> None:
+    """What its origin no longer hands out is a link, and the words around it are not called undelivered."""
+    scene, adapter, _, _ = scene_of(stage)
+
+    async def gone() -> AsyncIterator[bytes]:
+        raise Rejected("the file is no longer there")
+        yield b""
+
+    file = OutFile("gone.bin", "application/x-y", 5, "https://bridge.example/f/1", gone)
+    receipt = await adapter.send(post(stage.room, "look", files=(file,)))
+    said = [line.plain for line in await scene.lines()]
+    assert said[0] == "look"
+    assert "https://bridge.example/f/1" in said[1]
+    assert len(receipt.natives) == 2
+
+
 async def test_a_reaction_whose_answer_was_lost(stage: Stage) -> None:
     """A reaction that stands although we do not know it is found, and can be taken away."""
     scene, adapter, _, _ = scene_of(stage)
