@@ -241,8 +241,8 @@ class RocketChatAdapter(Speaker):
         updated_ms = receive.moment_ms(message.updated_at)
         fresh = updated_ms - message.at_ms <= FRESH_MS
         self._saw(message.id, max(edited_ms, seen or 0))
-        if message.t:
-            if seen is None or message.t == "rm":
+        if message.notice:
+            if seen is None or message.notice == "rm":
                 await self._happened(emit, message)
             return
         if not self._is_ours(message):
@@ -270,7 +270,7 @@ class RocketChatAdapter(Speaker):
 
     async def _happened(self, emit: Emit, message: Message) -> None:
         """A system message."""
-        kind, who = message.t, message.u
+        kind, who = message.notice, message.u
         if kind == "rm":
             self._gone(emit, message.rid, message.id)
         elif kind == "r" and message.msg:
@@ -396,7 +396,7 @@ class RocketChatAdapter(Speaker):
         gone = [native for native in past.deleted if not native.startswith(OURS) and native not in self._deleted]
         events += [receive.deleted(self.account, rid, native, now_ms) for native in gone]
         for message in past.said:
-            if not message.t and not self._is_ours(message):
+            if not message.notice and not self._is_ours(message):
                 self._knows(message)
                 events.append(receive.said(self.account, message, base, self._sites))
         return Remembered(tuple(events), complete=past.complete)

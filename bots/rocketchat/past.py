@@ -49,8 +49,8 @@ async def read(api: Api, kind: str, rid: str, since: Since) -> Past:
         log.info("rocketchat does not say what was changed", room=rid, reason=str(error))
         updated, deleted = [], []
     older = [one for one in _messages(updated) if one.at_ms <= since.at_ms]
-    edited = [one for one in older if receive.moment_ms(one.editedAt) > since.at_ms and not one.t]
-    removed = [one.id for one in older if one.t == GONE and receive.moment_ms(one.editedAt) > since.at_ms]
+    edited = [one for one in older if receive.moment_ms(one.editedAt) > since.at_ms and not one.notice]
+    removed = [one.id for one in older if one.notice == GONE and receive.moment_ms(one.editedAt) > since.at_ms]
     edited.sort(key=lambda one: receive.moment_ms(one.editedAt))
     return Past(said, edited, [*removed, *deleted], complete)
 

@@ -31,6 +31,9 @@ LEAVES: Final = frozenset({"ul", "ult"})
 ADDS: Final = frozenset({"au", "added-user-to-team"})
 REMOVES: Final = frozenset({"ru", "removed-user-from-team"})
 EXCERPT_CHARS: Final = 200
+E2E: Final = "e2e"
+"""Kind of a message that is encrypted from end to end; all others that have a kind are notices of the server's."""
+ENCRYPTED: Final = "(an encrypted message, which the bridge cannot read)"
 _OWN_FILE: Final = re.compile(r"(?:https?://[^/]+)?(?:/[\w.-]+)*?/file-upload/(?P<id>[\w.-]+)/(?P<name>[^/?#]+)")
 
 
@@ -72,6 +75,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[dict[str, Any], ...] | None = None
     file: dict[str, Any] | None = None
     reactions: Any = None
+
+    @property
+    def notice(self) -> str:
+        """The kind of notice it is; empty for what somebody said."""
+        return "" if self.t in (None, E2E) else str(self.t)
 
     @property
     def at_ms(self) -> int:
@@ -164,6 +172,8 @@ def deleted(account: AccountId, rid: str, native: str, at_ms: int) -> MessageDel
 
 def words(message: Message) -> Text:
     """What is to be read: the text, or else what a bot put into attachments."""
+    if message.t == E2E:
+        return Text(ENCRYPTED)
     people = {p.username: (p.id, p.shown) for p in message.mentions or () if p.username and p.id not in ("all", "here")}
     text = dialect.incoming(message.msg or "", message.md, people)
     lines = [text.plain] if text.plain else []

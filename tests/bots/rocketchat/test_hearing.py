@@ -82,11 +82,18 @@ async def test_people_come_and_go(store: Redis) -> None:
         account.double.join(ROOM, "cidUserId")
         account.double.remove(ROOM, "cidUserId", PEOPLE[ANN])
         account.double.insert(ROOM, PEOPLE[ANN], {"t": "room_changed_topic", "msg": "a topic"})
-        account.double.insert(ROOM, PEOPLE[ANN], {"t": "e2e", "msg": "c2VjcmV0"})
         await account.settled()
         assert [(event.author.id, event.author.name) for event in account.of(Joined)] == [("cidUserId", "Cid")] * 2
         assert [event.author.id for event in account.of(Left)] == ["cidUserId"] * 2
         assert len(account.texts()) == 1
+
+
+async def test_encrypted_words_are_told_as_such(store: Redis) -> None:
+    """The bridge cannot read them; that something was said is not hidden from the others."""
+    async with running(store) as account:
+        account.say("c2VjcmV0", t="e2e")
+        await account.settled()
+        assert account.texts()[0] == "(an encrypted message, which the bridge cannot read)"
 
 
 async def test_only_people_edit(store: Redis) -> None:

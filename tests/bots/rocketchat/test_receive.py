@@ -77,6 +77,7 @@ EXPECTED = {
     "alias_without_bot": new("from elsewhere", author=Author(ANN.id, "Zed (Slack)", ANN.avatar_url), bridged=True),
     "nulls": new("", author=Author(ANN.id, "ann", ANN.avatar_url)),
     "unknown_nodes": new("ab\nx^2 y"),
+    "encrypted": new("(an encrypted message, which the bridge cannot read)"),
 }
 
 
