@@ -16,11 +16,11 @@ from bots.discord.cache import (
     NEEDED,
     SEND_IN_THREADS,
     Cache,
-    Place,
 )
 from bots.discord.config import DiscordConfig
 from bots.discord.gateway import Gateway
 from bots.discord.intake import Intake
+from bots.discord.past import page
 from bots.discord.receive import Me
 from bots.discord.send import Sender, target
 from bots.discord.text import ENTITIES, TEXT_LIMIT
@@ -45,7 +45,6 @@ TYPING_EVERY_S: Final = 8.0
 """Discord shows it for ten seconds (Channel, Trigger Typing Indicator)."""
 WISH_S: Final = 30 * 86_400
 WISHES_MAX: Final = 1_000
-HISTORY_MAX: Final = 100
 
 
 def invitation(config: DiscordConfig, application: str) -> str:
@@ -310,29 +309,20 @@ class DiscordAdapter:
         return bool(may & (ADMINISTRATOR | MANAGE_CHANNELS))
 
     async def history(self, room: RoomId, since: Since) -> Remembered:
-        """What was said in the channel itself after ``since``."""
+        """What was said in the channel and its threads after ``since``."""
         channel = native_room(room)
         _, after = target(channel, since.native)
-        events: list[PlatformEvent] = []
-        more = True
-        try:
-            while more and not events:
-                found = await self._page(channel, after)
-                more = len(found) == HISTORY_MAX
-                after = str(found[-1]["id"]) if found else after
-                # Messages that are asked for do not say which server they are in.
-                guild = {"guild_id": self._cache.channels[channel].guild} if channel in self._cache.channels else {}
-                said = (receive.new_message(guild | raw, Place(channel), self._cache, self._me) for raw in found)
-                events = [event for event in said if event]
-        except Refused:
-            return Remembered((), complete=False)
-        return Remembered(tuple(events), more=more)
-
-    async def _page(self, channel: str, after: str) -> list[dict[str, Any]]:
-        """The next messages of a channel, oldest first."""
-        query = {"after": after, "limit": str(HISTORY_MAX)}
-        found = await self._api.call("GET", f"/channels/{channel}/messages", query=query)
-        return sorted(found or (), key=lambda raw: int(raw["id"]))
+        # Messages that are asked for do not say which server they are in.
+        guild = {"guild_id": self._cache.channels[channel].guild} if channel in self._cache.channels else {}
+        while True:
+            try:
+                found, after = await page(self._api, self._cache, channel, after)
+            except Refused:
+                return Remembered((), complete=False)
+            said = [receive.new_message(guild | raw, place, self._cache, self._me) for raw, place in found]
+            events = tuple(event for event in said if event)
+            if events or not after:
+                return Remembered(events, more=bool(after))
 
 
 class _Watched:

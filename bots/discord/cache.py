@@ -61,6 +61,8 @@ class Channel(NamedTuple):
     parent: str
     overwrites: tuple[tuple[str, int, int], ...]
     """Id of a role or member, what is allowed, what is denied."""
+    last: str = ""
+    """Id of its newest message when we last heard of the channel."""
 
 
 @dataclass
@@ -86,7 +88,8 @@ def channel_of(raw: Json, guild: str) -> Channel:
         (str(found["id"]), int(found["allow"]), int(found["deny"])) for found in raw.get("permission_overwrites") or ()
     )
     parent = str(raw.get("parent_id") or "")
-    return Channel(str(raw["id"]), int(raw.get("type", 0)), str(raw.get("name") or ""), guild, parent, overwrites)
+    kind, name, last = int(raw.get("type", 0)), str(raw.get("name") or ""), str(raw.get("last_message_id") or "")
+    return Channel(str(raw["id"]), kind, name, guild, parent, overwrites, last)
 
 
 class Cache:
@@ -189,6 +192,12 @@ class Cache:
         """The rooms of a server."""
         found = (self.channels[channel] for channel in self.guilds[guild].channels)
         return sorted((channel.id for channel in found if self.is_room(channel)), key=int)
+
+    def threads_since(self, channel: str, message: str) -> list[str]:
+        """The threads of a channel that have messages newer than ``message``, the newest first."""
+        below = (found for found in self.channels.values() if found.parent == channel and found.kind in _THREADS)
+        newer = [(int(found.last), found.id) for found in below if found.last.isdecimal()]
+        return [native for last, native in sorted(newer, reverse=True) if last > int(message)]
 
     def has_threads(self, channel: str) -> bool:
         """Can a message there have a thread?"""

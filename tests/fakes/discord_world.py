@@ -199,6 +199,7 @@ class World:
         raw |= {"mention_everyone": False, "mentions": self._mentions(guild, content), "mention_roles": []}
         raw |= {"attachments": [], "embeds": [], "flags": 0} | more
         channel.messages[raw["id"]] = raw
+        channel.raw["last_message_id"] = raw["id"]
         self.tell("MESSAGE_CREATE", self._sent(raw, guild))
         return raw
 

@@ -200,6 +200,29 @@ async def test_a_long_history(dc: Bench) -> None:
     assert texts == [f"theirs {number}" for number in range(120)]
 
 
+async def test_history_of_threads(dc: Bench) -> None:
+    """What was said in threads is read with the rest, in its order, page by page; quiet threads are not asked for."""
+    root = dc.double.say(dc.garden, dc.ann, "root")
+    quiet = dc.double.say(dc.garden, dc.ann, "quiet")
+    dc.double.say(dc.double.thread(dc.guild, dc.garden, quiet["id"]), dc.ann, "long ago")
+    since = dc.double.say(dc.garden, dc.ann, "start")
+    thread = dc.double.thread(dc.guild, dc.garden, root["id"])
+    for number in range(130):
+        dc.double.say(dc.garden if number % 4 else thread, dc.ann, f"line {number}")
+    await dc.start()
+    dc.double.transcript.clear()
+    events: list[MessageNew] = []
+    position, more = Since(NativeId(since["id"]), 0), True
+    while more:
+        found = await dc.adapter.history(dc.room, position)
+        events += [event for event in found.events if isinstance(event, MessageNew)]
+        position, more = Since(events[-1].native, events[-1].at_ms), found.more
+    assert [event.text.plain for event in events] == [f"line {number}" for number in range(130)]
+    assert {event.thread for event in events} == {"", root["id"]}
+    assert all(event.native.startswith(f"{root['id']}/") == bool(event.thread) for event in events)
+    assert not dc.asked("GET", f"/channels/{quiet['id']}/messages")
+
+
 async def test_history_that_may_not_be_read(dc: Bench) -> None:
     """Without Read Message History nothing of it is there, and that is said."""
     dc.double.overwrite(dc.guild, dc.garden, dc.double.bot["id"], deny=1 << 16)
