@@ -1,11 +1,12 @@
 """The id map: what a message became in each room, so that edits, deletions, replies and reactions find it.
 
 It lives in the store, in one hash per room and week, with a life of ``id_map_days``; nothing is kept in memory.
-A lookup asks every week that is still alive in one round trip.
+A lookup goes back from this week to the last one that is still alive, in one round trip.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from core import keys
 from core.model import AccountId, MessageId, NativeId, RoomId, account_of, message_id
+from core.scripts import Script
 from core.store import Redis
 from core.wire import Folded, Posted, decode_folded, decode_posted, encode
 
@@ -29,6 +31,7 @@ class IdMap:
         self._store = store
         self._buckets = math.ceil(days / 7) + 1
         self.life_s = (days + 7) * 86_400
+        self._find = Script(store, "find")
 
     def key(self, room: RoomId, now_ms: int) -> str:
         """The hash that a post made now goes into."""
@@ -74,18 +77,25 @@ class IdMap:
 
     async def _newest(self, asked: Iterable[tuple[RoomId, str, RoomId]], now_ms: int) -> list[bytes | None]:
         """The newest value of each (room of the account, field, room that names the hash)."""
-        asked = list(asked)
-        if not asked:
-            return []
+        by_tag: dict[str, list[int]] = {}
+        questions = [(keys.account_tag(account_of(room)), field, named) for room, field, named in asked]
+        for place, (tag, _, _) in enumerate(questions):
+            by_tag.setdefault(tag, []).append(place)
         week = now_ms // BUCKET_MS
-        pipeline = self._store.pipeline(transaction=False)
-        for room, field, named in asked:
-            tag = keys.account_tag(account_of(room))
-            for bucket in range(week, week - self._buckets, -1):
-                pipeline.hget(keys.ids(tag, named, bucket), field)
-        found = await pipeline.execute()
-        rows = (found[i : i + self._buckets] for i in range(0, len(found), self._buckets))
-        return [next((value for value in row if value is not None), None) for row in rows]
+        found: list[bytes | None] = [None] * len(questions)
+        weeks = range(week, week - self._buckets, -1)
+
+        async def look(tag: str, places: list[int]) -> None:
+            names, args = [], []
+            for place in places:
+                _, field, named = questions[place]
+                names += [keys.ids(tag, named, each) for each in weeks]
+                args += [field, self._buckets]
+            for place, value in zip(places, await self._find(names, args), strict=True):
+                found[place] = value
+
+        await asyncio.gather(*(look(tag, places) for tag, places in by_tag.items()))
+        return found
 
     async def posted(self, asked: Iterable[tuple[RoomId, MessageId]], now_ms: int) -> list[Posted | None]:
         """What each message became in each room."""
