@@ -1,20 +1,20 @@
 """What was said while an account was away: read from the platform's history and emitted in its place.
 
 The newest message of every room is remembered about once a second. When the account comes online, each room's history
-is read on from there, and live events of the room wait until that is done. What was taken in before is told from what
-was not by its id, so reading a little too much does no harm.
+is read on from there, and live events of the room wait until that is done, in the store. What was taken in before is
+told from what was not by its id, so reading a little too much does no harm.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
+from bots.held import Held
 from core import keys, replies
 from core.contract import AdapterError, History, Remembered, Retry, Since
 from core.ingest import Gate
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 REMEMBER_S = 1.0
 AT_ONCE = 4
 """Rooms whose history is read at the same time."""
-MAX_HELD = 5_000
-"""Live events that wait for history, over all rooms. Messages beyond are read from history instead."""
-ROOM_PATIENCE_S = 120.0
+TAKEN_AT_ONCE = 200
+"""Events that are handed to the relay before it is waited for."""
+PAGE_PATIENCE_S = 60.0
 TRIES = 5
 
 
@@ -43,11 +43,23 @@ class Positions:
         self.rooms: set[RoomId] = set()
         """Rooms with a position, as far as this process knows."""
         self._changed: dict[RoomId, Since | None] = {}
+        self._refused: set[RoomId] = set()
+        """Rooms that stay where they are until their history is read: the relay did not take something."""
         self._timer: asyncio.TimerHandle | None = None
         self._saving: asyncio.Task[None] | None = None
 
+    def refused(self, room: RoomId) -> None:
+        """The relay did not take an event of the room: only history leads past it."""
+        self._refused.add(room)
+
+    def reading(self, room: RoomId) -> None:
+        """The room's history is read on."""
+        self._refused.discard(room)
+
     def note(self, event: PlatformEvent) -> None:
         """An event was handed to the relay."""
+        if event.room in self._refused:
+            return
         if isinstance(event, MessageNew):
             self._change(event.room, Since(event.native, event.at_ms))
         elif isinstance(event, BotRemoved):
@@ -102,40 +114,47 @@ class CatchUp:
     """Reads an account's history when it comes online. Only the process that holds the account has one."""
 
     def __init__(
-        self, adapter: History, positions: Positions, gate: Gate, put: Callable[[PlatformEvent], None]
+        self,
+        adapter: History,
+        positions: Positions,
+        held: Held,
+        gate: Gate,
+        put: Callable[[PlatformEvent], None],
     ) -> None:
         self._adapter = adapter
         self._positions = positions
+        self._held = held
         self._gate = gate
         self._put = put
-        self._held: dict[RoomId, deque[PlatformEvent]] = {}
+        self._unread: set[RoomId] = set()
         """Rooms whose history is not read yet."""
-        self._count = 0
-        self._overflown: set[RoomId] = set()
         self._again = False
         self._task: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def prepare(self) -> None:
         """Before the adapter starts: from now on the events of rooms with a history wait for :meth:`online`."""
-        self._held = {room: deque() for room in await self._positions.load()}
+        self._unread = {*await self._positions.load(), *await self._held.rooms()}
 
     def holds(self, event: PlatformEvent) -> bool:
         """Keep a live event back until its room's history is read; False if it need not wait."""
-        held = self._held.get(event.room)
-        if held is None:
+        if event.room not in self._unread:
             return False
-        if isinstance(event, MessageNew) and self._count >= MAX_HELD:
-            self._overflown.add(event.room)
-        elif not isinstance(event, Typing):
-            held.append(event)
-            self._count += 1
+        if isinstance(event, Typing):
+            return True
+        self._held.add(event)
+        if isinstance(event, RoomMoved):
+            # What is said in the new room comes after it.
+            self._unread.add(event.to)
         return True
+
+    async def accepted(self) -> None:
+        """Return when all that is held is durable. Raises StoreDown."""
+        await self._held.accepted()
 
     def online(self) -> None:
         """The account is connected (again)."""
-        for room in self._positions.rooms:
-            self._held.setdefault(room, deque())
+        self._unread |= self._positions.rooms
         self._again = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="catch up")
@@ -146,42 +165,52 @@ class CatchUp:
             await self._positions.save()
             since = await self._positions.load()
             await asyncio.gather(*(self._room(room, at) for room, at in since.items()))
-        for room in list(self._held):
-            self._release(room)
+        for room in list(self._unread):
+            await self._go_on(room)
 
     async def _room(self, room: RoomId, since: Since) -> None:
+        self._positions.reading(room)
         try:
-            async with self._turns, asyncio.timeout(ROOM_PATIENCE_S):
-                since = await self._read(room, since)
-                while room in self._overflown:
-                    self._overflown.discard(room)
-                    since = await self._read(room, since)
+            async with self._turns:
+                await self._read(room, since)
         except (AdapterError, TimeoutError) as error:
             log.warning("history cannot be read", room=room, error=str(error))
             self._tell_gap(room, since)
         except Exception:  # its live events must not wait for ever
             log.exception("reading history failed", room=room)
             self._tell_gap(room, since)
-        finally:
-            self._release(room)
+        await self._go_on(room)
 
-    async def _read(self, room: RoomId, since: Since) -> Since:
+    async def _go_on(self, room: RoomId) -> None:
+        try:
+            await self._release(room)
+        except Exception:  # what is said next must not wait for ever
+            log.exception("what waited for history is kept until the account comes online again", room=room)
+            self._unread.discard(room)
+
+    async def _read(self, room: RoomId, since: Since) -> None:
         count, complete, more = 0, True, True
         while more:
             found = await self._page(room, since)
             complete = complete and found.complete
-            for event in found.events:
-                self._put(event)
+            await self._take(found.events)
             said = [event for event in found.events if isinstance(event, MessageNew)]
             if said:
-                await insist(self._gate.accepted)
                 since = Since(said[-1].native, said[-1].at_ms)
                 count += len(said)
             more = found.more and bool(said)
         if not complete:
             self._tell_gap(room, since)
         log.debug("history is read", room=room, events=count)
-        return since
+
+    async def _take(self, events: Sequence[PlatformEvent]) -> None:
+        """Hand events to the relay, which refuses none of them; returns when they are durable."""
+        for start in range(0, len(events), TAKEN_AT_ONCE):
+            some = events[start : start + TAKEN_AT_ONCE]
+            await insist(self._gate.has_room, len(some))
+            for event in some:
+                self._put(event)
+            await insist(self._gate.accepted)
 
     def _tell_gap(self, room: RoomId, since: Since) -> None:
         self._gate.put(Tell(room, replies.history_gap()), dedup=f"gap {room} {since.native}")
@@ -190,22 +219,25 @@ class CatchUp:
         tries = 0
         while True:
             try:
-                return await self._adapter.history(room, since)
+                async with asyncio.timeout(PAGE_PATIENCE_S):
+                    return await self._adapter.history(room, since)
             except Retry as error:
                 tries += 1
                 if tries == TRIES:
                     raise
                 await asyncio.sleep(error.after_s)
 
-    def _release(self, room: RoomId) -> None:
-        for event in self._held.pop(room, ()):
-            self._count -= 1
-            self._put(event)
+    async def _release(self, room: RoomId) -> None:
+        """Pass on what waited for the room, oldest first; from then on nothing waits."""
+        while found := await self._held.next(room):
+            await self._take([event for _, event in found])
+            await self._held.forget(room, [entry for entry, _ in found])
+        self._unread.discard(room)
 
     async def close(self) -> None:
-        """Stop reading. What was held is read from history next time."""
-        self._held.clear()
+        """Stop reading. What is held is passed on next time, after what history has."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await insist(self._held.accepted)
         await self._positions.close()

@@ -9,6 +9,7 @@ import structlog
 from msgspec.structs import replace
 
 from bots.catch_up import CatchUp, Positions
+from bots.held import Held
 from core.command_language import looks_like_command
 from core.contract import Adapter, AdapterError, History, Members, Platform
 from core.deps import Deps
@@ -48,25 +49,29 @@ class AccountEmit:
             self._pass(event)
 
     def _pass(self, event: PlatformEvent) -> None:
+        is_taken = self._put(event)
+        if self.positions is not None:
+            self.positions.note(event) if is_taken else self.positions.refused(event.room)
+
+    def _put(self, event: PlatformEvent) -> bool:
         kind = type(event)
         if kind is MessageNew:
-            self._message(event)  # type: ignore[arg-type]
-        elif isinstance(event, MessageEdited) and len(event.text.plain) > self._max_chars:
-            self.gate.put(replace(event, text=self._cut(event.text)))
-        elif isinstance(event, BotAdded):
-            self.gate.put(replace(event, platform_title=self._platform.title))
-        elif isinstance(event, RoomMoved):
-            self._moved(event)
-        else:
-            self.gate.put(event)
-        if self.positions is not None:
-            self.positions.note(event)
+            return self._message(event)  # type: ignore[arg-type]
+        if isinstance(event, MessageEdited) and len(event.text.plain) > self._max_chars:
+            return self.gate.put(replace(event, text=self._cut(event.text)))
+        if isinstance(event, BotAdded):
+            return self.gate.put(replace(event, platform_title=self._platform.title))
+        if isinstance(event, RoomMoved):
+            return self._moved(event)
+        return self.gate.put(event)
 
     async def open(self) -> None:
         """Be the way in of the process that holds the account: what was missed is read before what comes."""
         if self.positions is not None and isinstance(self._adapter, History):
-            self.catch_up = CatchUp(self._adapter, self.positions, self.gate, self._pass)
-            await self.catch_up.prepare()
+            held = Held(self._deps.store, self._adapter.account)
+            catch_up = CatchUp(self._adapter, self.positions, held, self.gate, self._pass)
+            await catch_up.prepare()
+            self.catch_up = catch_up
 
     async def close(self) -> None:
         """Write down how far everything was heard."""
@@ -75,28 +80,28 @@ class AccountEmit:
         elif self.positions is not None:
             await self.positions.close()
 
-    def _moved(self, event: RoomMoved) -> None:
+    def _moved(self, event: RoomMoved) -> bool:
         account = self._adapter.account
         if account_of(event.to) != account or account_of(event.room) != account:
             # No platform moves a room of somebody else's, so this can only be a mistake or a trick.
             log.error("a room cannot move to another account", account=account, room=event.room, to=event.to)
-        elif event.to != event.room:
-            self.gate.put(event, ready=self._point(event), rooms=(event.room, event.to))
+            return True
+        if event.to == event.room:
+            return True
+        return self.gate.put(event, ready=self._point(event), rooms=(event.room, event.to))
 
-    def _message(self, event: MessageNew) -> None:
+    def _message(self, event: MessageNew) -> bool:
         plain = event.text.plain
         if len(plain) > self._max_chars:
             event = replace(event, text=self._cut(event.text))
         if not looks_like_command(plain, self._prefix, slash=self._platform.slash):
             # Without the platform's title: by that the relay knows that `/sameroom` is no command here.
-            self.gate.put(replace(event, platform_title="") if event.platform_title else event)
-            return
+            return self.gate.put(replace(event, platform_title="") if event.platform_title else event)
         title = event.room_title or self._title(event.room)
         event = replace(event, room_title=title, platform_title=self._platform.title)
         if isinstance(self._adapter, Members) and not event.author.role:
-            self.gate.put(event, ready=self._with_role(event, self._adapter))
-        else:
-            self.gate.put(event)
+            return self.gate.put(event, ready=self._with_role(event, self._adapter))
+        return self.gate.put(event)
 
     def _cut(self, text: Text) -> Text:
         from core.text.split import truncate
@@ -129,7 +134,9 @@ class AccountEmit:
                 return event
 
     async def accepted(self) -> None:
-        """Return when all that was emitted is durable. Raises StoreDown."""
+        """Return when all that was emitted is durable, what waits for a history too. Raises StoreDown."""
+        if self.catch_up is not None:
+            await self.catch_up.accepted()
         await self.gate.accepted()
 
     def online(self) -> None:

@@ -86,8 +86,8 @@ class Gate:
         dedup: str | None = None,
         ready: Awaitable[Incoming] | None = None,
         rooms: tuple[RoomId, ...] = (),
-    ) -> None:
-        """Take an event; durable only after :meth:`accepted`.
+    ) -> bool:
+        """Take an event; durable only after :meth:`accepted`. False: it was refused.
 
         ``dedup``: its key, if not the event's own. ``ready``: completes the event first; what is put later for
         ``rooms`` (by default the event's own) waits behind it.
@@ -96,7 +96,7 @@ class Gate:
             self._refused_until_s = time.monotonic() + REFUSAL_S
             if asyncio.iscoroutine(ready):
                 ready.close()
-            return
+            return False
         try:
             record = encode(event)
         except UnicodeEncodeError:
@@ -106,6 +106,12 @@ class Gate:
             dedup = dedup_key(event) if self._redelivers and not isinstance(event, Typing) else ""
         detour = None if ready is None else Detour(rooms or (event.room,), ready)
         self._last = self._ingest.add(event, record, dedup, self, detour)
+        return True
+
+    async def has_room(self, count: int) -> None:
+        """So many events, put now, would all be taken. Raises StoreDown."""
+        if self._redelivers and len(self._ingest.pending) + count > PENDING_MAX:
+            raise StoreDown("too many events wait for the store")
 
     async def accepted(self) -> None:
         """Return when all that was put is durable. Raises StoreDown; what was put is kept, and tried on."""

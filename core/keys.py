@@ -177,6 +177,16 @@ def cursors(tag: str) -> str:
     return tag + "cursors"
 
 
+def held(tag: str, room: RoomId) -> str:
+    """Stream: live events that wait until the room's history is read; field ``e`` is the record."""
+    return f"{tag}held:{room}"
+
+
+def holding(tag: str) -> str:
+    """Set: rooms that have events held."""
+    return tag + "holding"
+
+
 def adapter(tag: str, *parts: str) -> str:
     """What an adapter keeps for itself."""
     return tag + "x:" + ":".join(parts)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
-from bots import catch_up
+from bots import catch_up, held
+from bots.emit import AccountEmit
 from bots.loopback import make_platform
 from bots.loopback.adapter import Loopback
 from bots.loopback.network import LoopbackNetwork, Post
+from core import ingest
 from core.contract import Platform, Rejected, Remembered, Since
-from core.model import RoomId, Text
-from core.store import Redis
+from core.model import MessageDeleted, Reaction, RoomId, RoomMoved, Text
+from core.store import Redis, StoreDown, insist, open_store
+from tests.servers.store import ValkeyServer
 from tests.support.world import World, running_world
 
 
@@ -127,9 +132,10 @@ async def test_a_gap_is_told(store: Redis) -> None:
         await world.until(lambda: gaps(world) == 2)
 
 
-async def test_more_than_can_wait_is_read_again(store: Redis, monkeypatch: Any) -> None:
-    """Live messages beyond what may wait in memory come from history, and still in order and once."""
-    monkeypatch.setattr(catch_up, "MAX_HELD", 2)
+async def test_more_than_a_batch_can_wait(store: Redis, monkeypatch: Any) -> None:
+    """However much is said while history is read, it all comes after it, in order and once, and nothing is kept."""
+    monkeypatch.setattr(held, "BATCH", 3)
+    monkeypatch.setattr(catch_up, "TAKEN_AT_ONCE", 2)
     network, archive = LoopbackNetwork(), Archive()
     await connected(store, network, archive)
     say_unheard(network, "a", "missed")
@@ -137,11 +143,16 @@ async def test_more_than_can_wait_is_read_again(store: Redis, monkeypatch: Any) 
     async with world_of(store, network, archive) as world:
         a, b = world.room("lo", "a"), world.room("lo", "b")
         await world.until(lambda: "lo" in network.listeners)
-        for n in range(6):
+        for n in range(10):
             world.say(a, "Bob", f"live {n}", native=network.next_id())
+        await world.accepted()
         archive.open.set()
-        await world.shows(b, "live 5")
-        assert texts(world, b)[-8:] == ["before", "missed", *(f"live {n}" for n in range(6))]
+        await world.shows(b, "live 9")
+        assert texts(world, b)[-12:] == ["before", "missed", *(f"live {n}" for n in range(10))]
+        world.say(a, "Bob", "after", native=network.next_id())
+        await world.shows(b, "after")
+        assert await store.keys("*held*") == []
+        assert await store.keys("*holding*") == []
 
 
 async def test_stopping_while_reading_loses_nothing(store: Redis) -> None:
@@ -158,3 +169,108 @@ async def test_stopping_while_reading_loses_nothing(store: Redis) -> None:
         b = world.room("lo", "b")
         await world.shows(b, "live")
         assert texts(world, b)[-3:] == ["before", "missed", "live"]
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+async def test_what_history_does_not_have_outlives_the_process(store: Redis, monkeypatch: Any, end: str) -> None:
+    """Edits, deletions and reactions that waited for an unread history are durable once they are acknowledged, and
+    the next process carries them out: after what was missed, in order."""
+    network, archive = LoopbackNetwork(), Archive()
+    async with world_of(store, network, archive) as world:
+        a, b = world.room("lo", "a"), world.room("lo", "b")
+        await world.connect(a, b)
+        edited, deleted, liked = (world.say(a, "Ann", f"old {n}", native=network.next_id()) for n in range(3))
+        await world.shows(b, "old 2")
+    say_unheard(network, "a", "missed")
+    archive.open.clear()
+    if end == "killed":
+        monkeypatch.setattr(AccountEmit, "close", _killed)
+    async with world_of(store, network, archive) as world:
+        await world.until(lambda: "lo" in network.listeners)
+        world.edit(a, edited, "Ann", "teh edit")
+        world.edit(a, edited, "Ann", "the edit")
+        world.happen(MessageDeleted, a, target=deleted)
+        world.happen(Reaction, a, target=liked, author="Bob", emoji="👍")
+        world.say(a, "Bob", "live", native=network.next_id())
+        if end == "killed":
+            await world.accepted()
+    monkeypatch.undo()
+    archive.open.set()
+    async with world_of(store, network, archive) as world:
+        await world.until(lambda: any(post.reactions for post in world.posts(b)))
+        assert texts(world, b)[-2:] == ["missed", "live"]
+        by_text = {post.text.plain: post for post in world.posts(b) if not post.deleted}
+        assert "the edit" in by_text
+        assert not {"old 0", "old 1", "teh edit"} & by_text.keys()
+        assert by_text["old 2"].reactions == {"👍": {"Bob"}}
+        world.say(a, "Bob", "after", native=network.next_id())
+        await world.shows(b, "after")
+        assert texts(world, b)[-3:] == ["missed", "live", "after"]
+
+
+async def _killed(emit: AccountEmit) -> None:
+    """No process does anything after its end."""
+    if emit.catch_up is not None and emit.catch_up._task is not None:
+        emit.catch_up._task.cancel()
+
+
+async def test_nothing_held_is_acknowledged_before_it_is_durable(tmp_path: Path) -> None:
+    """While the store is down, what waits for a history is not acknowledged; it is kept, and passed on afterwards."""
+    network, archive = LoopbackNetwork(), Archive()
+    with ValkeyServer(tmp_path) as server:
+        store = open_store(server.url)
+        await connected(store, network, archive)
+        archive.open.clear()
+        async with world_of(store, network, archive) as world:
+            a, b = world.room("lo", "a"), world.room("lo", "b")
+            await world.until(lambda: "lo" in network.listeners)
+            server.freeze()
+            try:
+                world.say(a, "Ann", "live", native=network.next_id())
+                with pytest.raises(StoreDown):
+                    await world.accepted()
+            finally:
+                server.thaw()
+            await insist(world.accepted)
+            archive.open.set()
+            await world.shows(b, "live")
+        await store.aclose()
+
+
+async def test_what_the_relay_refused_is_read_from_history(store: Redis, monkeypatch: Any) -> None:
+    """Where more came in than the store took, the room's history is read from before what was refused."""
+    network, archive = LoopbackNetwork(), Archive()
+    await connected(store, network, archive)
+    async with world_of(store, network, archive) as world:
+        a, b = world.room("lo", "a"), world.room("lo", "b")
+        world.say(a, "Ann", "heard", native=network.next_id())
+        await world.shows(b, "heard")
+        with monkeypatch.context() as full:
+            full.setattr(ingest, "PENDING_MAX", -1)
+            world.say(a, "Ann", "refused", native=network.next_id())
+            with pytest.raises(StoreDown):
+                await world.accepted()
+        world.say(a, "Ann", "taken", native=network.next_id())
+        await world.shows(b, "taken")
+        network.listeners["lo"].online()  # type: ignore[attr-defined]
+        await world.shows(b, "refused")
+        world.say(a, "Ann", "after", native=network.next_id())
+        await world.shows(b, "after")
+        assert texts(world, b)[-4:] == ["heard", "taken", "refused", "after"]
+
+
+async def test_a_room_that_moves_while_history_is_read(store: Redis) -> None:
+    """What is said in a room's new place waits for the move, and the move for the old place's history."""
+    network, archive = LoopbackNetwork(), Archive()
+    await connected(store, network, archive)
+    say_unheard(network, "a", "missed")
+    archive.open.clear()
+    async with world_of(store, network, archive) as world:
+        a, moved, b = (world.room("lo", name) for name in ("a", "moved", "b"))
+        await world.until(lambda: "lo" in network.listeners)
+        world.happen(RoomMoved, a, to=moved)
+        world.say(moved, "Ann", "in the new place", native=network.next_id())
+    archive.open.set()
+    async with world_of(store, network, archive) as world:
+        await world.shows(b, "in the new place")
+        assert texts(world, b)[-3:] == ["before", "missed", "in the new place"]
