@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.contract import Platform
@@ -25,7 +25,7 @@ class File:
     """A file as a member gets it."""
 
     name: str
-    data: bytes
+    data: bytes = field(repr=False)
     mime: str = ""
 
 

@@ -128,13 +128,16 @@ class Socket:
 
     async def receive(self) -> dict[str, Any]:
         """The next news."""
-        message = await self.ws.receive(timeout=WAIT_S)
+        message = await self._next()
         if message.type != aiohttp.WSMsgType.TEXT:
             raise ConnectionError(f"closed: {self.ws.close_code}")
         news: dict[str, Any] = json.loads(message.data)
         self.last = max(self.last, news.get("seq", 0))
         self.seen.append(news)
         return news
+
+    async def _next(self) -> aiohttp.WSMessage:
+        return await self.ws.receive(timeout=WAIT_S)
 
     async def until(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next news that fits."""
@@ -171,6 +174,26 @@ class Socket:
     async def message(self) -> dict[str, Any]:
         """The next message or change of one."""
         return dict((await self.until(lambda n: n["t"] == "message"))["m"])
+
+
+class Page(Socket):
+    """It takes in what the server sends, and answers its pings, also while nobody looks at it."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        super().__init__(ws)
+        self._waiting: asyncio.Queue[aiohttp.WSMessage] = asyncio.Queue()
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.ws.receive()
+            self._waiting.put_nowait(message)
+            if message.type != aiohttp.WSMsgType.TEXT:
+                return
+
+    async def _next(self) -> aiohttp.WSMessage:
+        async with asyncio.timeout(WAIT_S):
+            return await self._waiting.get()
 
 
 class Browser:
@@ -218,10 +241,10 @@ class Browser:
         assert (await self.post("join", name=name))[0] == 303
         return self
 
-    async def connect(self, last: int = 0) -> Socket:
+    async def connect(self, last: int = 0, kind: type[Socket] = Socket) -> Socket:
         """Open the page's socket; the welcome is its first news."""
         ws = await self.http.ws_connect(f"{self.server.base}ws/{self.link}", headers=self.own)
-        socket = Socket(ws)
+        socket = kind(ws)
         await socket.send(t="hello", last=last)
         assert (await socket.receive())["t"] == "welcome"
         return socket

@@ -13,7 +13,7 @@ import aiohttp
 
 from bots.web import PLATFORM, WebConfig
 from core.model import AccountId, Entity, Text
-from tests.bots.web.conftest import Browser, Socket
+from tests.bots.web.conftest import Browser, Page, Socket
 from tests.contract.scene import ANN, BOB, File, Line
 from tests.contract.stage import Session
 
@@ -73,6 +73,7 @@ class WebScene:
         self._browsers = {who: Browser(self._place) for who in (ANN, BOB)}  # type: ignore[arg-type]
         self._sockets: dict[str, Socket] = {}
         self._messages: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, File] = {}
 
     async def enter(self) -> str:
         """Ann makes the room, Bob joins by its link."""
@@ -80,9 +81,16 @@ class WebScene:
 
         link = await self._browsers[ANN].open_room(guest=ANN)
         await self._browsers[BOB].join(link, BOB)
-        for who, browser in self._browsers.items():
-            self._sockets[who] = await browser.connect()
+        await self.back()
         return id_of_link(link)
+
+    async def back(self) -> None:
+        """Their pages connect (again), and are told what they missed."""
+        for who, browser in self._browsers.items():
+            before = self._sockets.get(who)
+            self._sockets[who] = await browser.connect(before.last if before else 0, Page)
+            if before:
+                self._sockets[who].seen[:0] = before.seen
 
     async def say(self, text: str | Text, who: str = ANN) -> str:
         """Somebody says it."""
@@ -128,8 +136,8 @@ class WebScene:
     async def lines(self) -> list[Line]:
         """What Bob's page shows."""
         for news in self._sockets[BOB].seen:
-            if news["t"] == "message":
-                self._messages[news["m"]["id"]] = news["m"]
+            for shown in news["messages"] if news["t"] == "welcome" else [news] if news["t"] == "message" else ():
+                self._messages[shown["m"]["id"]] = shown["m"]
         return [await self._line(m) for m in self._messages.values() if not m.get("deleted")]
 
     async def _line(self, message: dict[str, Any]) -> Line:
@@ -146,8 +154,11 @@ class WebScene:
         url = view["url"]
         if not url.startswith("http"):
             url = self._place.url + url if url.startswith("/") else self._place.base + url
-        async with self._browsers[BOB].http.get(url) as answer:
-            return File(view["name"], await answer.read(), answer.content_type)
+        if url not in self._files:
+            async with self._browsers[BOB].http.get(url) as answer:
+                assert answer.status == 200, await answer.text()
+                self._files[url] = File(view["name"], await answer.read(), answer.content_type)
+        return self._files[url]
 
     async def typing(self) -> list[str]:
         """Who types."""
@@ -159,6 +170,8 @@ class WebScene:
 
     async def close(self) -> None:
         """Both go."""
+        for page in self._sockets.values():
+            await page.ws.close()
         await asyncio.gather(*(browser.http.close() for browser in self._browsers.values()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -67,6 +68,15 @@ class View:
         self.reactions: dict[str, dict[str, tuple[str, ...]]] = {}
         self.typing: dict[str, bool] = {}
         self.links: dict[str, list[str]] = {}
+
+    def follow(self, person: Person) -> None:
+        """From now on by another connection."""
+        self.look()
+        self._person, self._at = person, 0
+
+    def is_behind(self) -> bool:
+        """Did something come since the last look?"""
+        return self._at < len(self._person.heard)
 
     def look(self) -> None:
         """Take in what came since the last look."""
@@ -144,16 +154,32 @@ class XmppScene:
         self._stack = stack
         self.people: dict[str, Person] = {}
         self._origins: dict[str, str] = {}
+        self._files: dict[str, File] = {}
 
     async def enter(self) -> str:
         """Ann and Bob come in, and see the bot."""
+        await self._people_enter()
+        await self.people[BOB].sees(self.room, "bridgebot")
+        self.view = View(self.people[BOB], self.room)
+        return self.room
+
+    async def _people_enter(self) -> None:
         for who in (ANN, BOB):
             person = await self._stack.enter_async_context(Person(self.prosody, who.lower()))
             self.people[who] = person
             await person.enter(self.room, who)
-        await self.people[BOB].sees(self.room, "bridgebot")
-        self.view = View(self.people[BOB], self.room)
-        return self.room
+
+    async def server_dies(self) -> None:
+        """The server is killed, for everybody."""
+        self.door.close()
+        self.prosody.kill()
+
+    async def server_returns(self) -> None:
+        """It starts again; Ann and Bob are back before the bot is, so that they see all it says."""
+        await asyncio.to_thread(self.prosody.start)
+        await self._people_enter()
+        self.view.follow(self.people[BOB])
+        self.door.open()
 
     async def _said(self, who: str, inside: str) -> str:
         message = await self.people[who].say(self.room, inside)
@@ -234,8 +260,10 @@ class XmppScene:
         return found
 
     async def _file(self, url: str) -> File:
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            return File(url.rpartition("/")[2], await response.read(), response.content_type)
+        if url not in self._files:
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                self._files[url] = File(url.rpartition("/")[2], await response.read(), response.content_type)
+        return self._files[url]
 
     async def typing(self) -> list[str]:
         """Who is shown to Bob as typing."""
@@ -243,7 +271,9 @@ class XmppScene:
         return [nick for nick, is_typing in self.view.typing.items() if is_typing]
 
     async def changed(self) -> None:
-        """Wait until Bob hears something."""
+        """Wait until Bob hears something; he may have, since the last look."""
+        if self.view.is_behind():
+            return
         self.people[BOB].news.clear()
         await self.people[BOB].news.wait()
 
