@@ -1,8 +1,8 @@
 """What was said while an account was away: read from the platform's history and emitted in its place.
 
-The newest message of every room is remembered about once a second. When the account comes online, each room's history
-is read on from there, and live events of the room wait until that is done, in the store. What was taken in before is
-told from what was not by its id, so reading a little too much does no harm.
+The first message of every room is remembered at once, and then the newest about once a second. When the account comes
+online, each room's history is read on from there, and live events of the room wait until that is done, in the store.
+What was taken in before is told from what was not by its id, so reading a little too much does no harm.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Positions:
         self._changed: dict[RoomId, Since | None] = {}
         self._refused: set[RoomId] = set()
         """Rooms that stay where they are until their history is read: the relay did not take something."""
+        self._first: set[RoomId] = set()
+        """Rooms whose first position is not written down yet: without one, nothing would be read on."""
         self._timer: asyncio.TimerHandle | None = None
         self._saving: asyncio.Task[None] | None = None
 
@@ -70,7 +72,12 @@ class Positions:
 
     def _change(self, room: RoomId, since: Since | None) -> None:
         self._changed[room] = since
-        self.rooms.add(room) if since else self.rooms.discard(room)
+        if since is None:
+            self.rooms.discard(room)
+            self._first.discard(room)
+        elif room not in self.rooms:
+            self.rooms.add(room)
+            self._first.add(room)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REMEMBER_S, self._remember)
 
@@ -87,12 +94,20 @@ class Positions:
             await self._gate.accepted()
             if known:
                 await self._store.hset(self._key, mapping=known)
+                self._first.difference_update(known)
             if gone:
                 await self._store.hdel(self._key, *gone)
         except (*TRANSIENT, StoreDown) as error:
             # With an older position more is read again, and recognised.
             log.debug("positions are not written down", error=str(error))
             self._changed = changed | self._changed
+
+    async def accepted(self) -> None:
+        """Return when every room that was heard has a position. Raises StoreDown."""
+        if self._first:
+            await self.save()
+        if self._first:
+            raise StoreDown("the store did not take where a room's history is read on")
 
     async def load(self) -> dict[RoomId, Since]:
         """Where each room's history is read on."""

@@ -138,6 +138,8 @@ class AccountEmit:
         if self.catch_up is not None:
             await self.catch_up.accepted()
         await self.gate.accepted()
+        if self.positions is not None:
+            await self.positions.accepted()
 
     def online(self) -> None:
         """The account can post."""

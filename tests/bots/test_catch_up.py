@@ -214,6 +214,21 @@ async def _killed(emit: AccountEmit) -> None:
         emit.catch_up._task.cancel()
 
 
+async def test_a_room_is_read_on_from_its_first_message(store: Redis, monkeypatch: Any) -> None:
+    """A process that is killed right after a room's first message was acknowledged knows where to read on."""
+    network, archive = LoopbackNetwork(), Archive()
+    monkeypatch.setattr(catch_up, "REMEMBER_S", 1000.0)
+    monkeypatch.setattr(AccountEmit, "close", _killed)
+    async with world_of(store, network, archive) as world:
+        a = world.room("lo", "a")
+        world.say(a, "Ann", "-sameroom open", native=network.next_id())
+        await world.accepted()
+    say_unheard(network, "a", "-sameroom list")
+    async with world_of(store, network, archive) as world:
+        await world.until(lambda: len(world.lines(a)) == 2)
+        assert archive.asked
+
+
 async def test_nothing_held_is_acknowledged_before_it_is_durable(tmp_path: Path) -> None:
     """While the store is down, what waits for a history is not acknowledged; it is kept, and passed on afterwards."""
     network, archive = LoopbackNetwork(), Archive()

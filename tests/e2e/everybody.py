@@ -1,92 +1,48 @@
-"""An installation of its own with an account on every service, a room on each, and what people there see."""
+"""Rooms on many services in one sameroom, and what people there say and see."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import aiohttp
-import msgspec
-
-from bots import registry
 from core.contract import Finds, Streams
 from core.model import AccountId, room_id
 from core.store import Redis
-from tests.bridgebot.support import call, free_port, running
 from tests.contract.harness import scene_of, services
 from tests.contract.scene import ANN, File, Line
 from tests.contract.stage import Session
 from tests.cross.party import Guest, connect
 
 PATIENCE_S = 60.0
-EVERYBODY = [name for name in registry.names() if name != "loopback"]
 ADDED_AT_ONCE = 3
+Said = dict[str, list[str]]
+"""What was said in each room, in order."""
 PICTURE = File("map.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "image/png")
 
 
-class Installation:
-    """A data folder, and what is started on it."""
-
-    def __init__(self, home: Path, platforms: Sequence[str]) -> None:
-        self.home = home
-        self.platforms = platforms
-        self.port = free_port()
-        self._words = ("--data", str(home / "data"))
-
-    def account_url(self, name: str) -> str:
-        """Where an account's routes are reached."""
-        return f"http://127.0.0.1:{self.port}/bots/{name}"
-
-    def add(self, name: str, config: Any) -> None:
-        """``bridgebot accounts add``, with the configuration on standard input."""
-        text = msgspec.json.encode(config).decode()
-        done = call(self.home, "accounts", "add", name, "-", "--id", name, *self._words, text=text)
-        assert done.returncode == 0, done.stderr + done.stdout
-
-    def run(self) -> Any:
-        """``bridgebot run``."""
-        return running(self.home, "run", *self._words, "--port", str(self.port))
-
-    async def online(self) -> None:
-        """Wait until all accounts can post, by ``/healthz``."""
-        states: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as http:
-                while True:
-                    async with http.get(f"http://127.0.0.1:{self.port}/healthz") as answer:
-                        states = (await answer.json())["accounts"]
-                    if all(states.get(name) == "online" for name in self.platforms):
-                        return
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"not everybody came online: {states}") from None
-
-
 @asynccontextmanager
-async def everybody(home: Path, session: Session, platforms: Sequence[str]) -> AsyncIterator[tuple[Any, Any]]:
-    """The services, and an installation for them: ``(installation, guests)``. Nothing runs yet."""
-    installation = Installation(home, platforms)
+async def everybody(session: Session, port: int, platforms: Iterable[str]) -> AsyncIterator[dict[str, Guest]]:
+    """The services, with a room on each for accounts of their names whose routes are served on ``port``."""
     async with AsyncExitStack() as stack:
         guests = {}
         for name in platforms:
-            made = scene_of(name)(session, AccountId(name), installation.account_url(name))
+            made = scene_of(name)(session, AccountId(name), f"http://127.0.0.1:{port}/bots/{name}")
             guests[name] = Guest(name, await stack.enter_async_context(made))
-        yield installation, guests
+        yield guests
 
 
-async def added(installation: Installation, guests: dict[str, Guest]) -> None:
+async def added(add: Callable[[str, Any], None], guests: dict[str, Guest]) -> None:
     """All accounts are added, a few at a time."""
     turns = asyncio.Semaphore(ADDED_AT_ONCE)
 
-    async def add(guest: Guest) -> None:
+    async def one(guest: Guest) -> None:
         async with turns:
-            await asyncio.to_thread(installation.add, guest.name, guest.scene.config)
+            await asyncio.to_thread(add, guest.name, guest.scene.config)
 
-    await asyncio.gather(*map(add, guests.values()))
+    await asyncio.gather(*map(one, guests.values()))
 
 
 async def paired(guests: dict[str, Guest]) -> None:
@@ -154,3 +110,22 @@ def in_order(name: str, lines: list[Line], *texts: str) -> int:
         copies += len(found) - 1
     assert places == sorted(places), (name, texts, places)
     return copies
+
+
+async def somebody_says(guests: dict[str, Guest], said: Said, who: Iterable[str], word: str, times: int) -> None:
+    """Somebody in each of some rooms says a few things."""
+    for number in range(times):
+        for name in who:
+            said[name].append(f"{name} {word} {number}")
+            await guests[name].scene.say(said[name][-1])
+
+
+async def everybody_has_everything(guests: dict[str, Guest], said: Said, store: Redis) -> None:
+    """Every room has all that was said in the others, in order, and no more of it twice than a kill may cause."""
+    for guest in guests.values():
+        theirs = [texts for origin, texts in said.items() if origin != guest.name]
+        for texts in theirs:
+            await guest.line(texts[-1])
+        lines = await guest.scene.lines()
+        copies = sum(in_order(guest.name, lines, *texts) for texts in theirs)
+        assert copies <= copies_allowed(guest, store), guest.name

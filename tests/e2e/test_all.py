@@ -6,37 +6,75 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 
 from bots import registry
 from core.store import Redis
+from tests.bridgebot.support import call, free_port, running
 from tests.contract.scene import Line
 from tests.contract.stage import Session
 from tests.cross.party import Guest
 from tests.e2e.everybody import (
-    EVERYBODY,
+    PATIENCE_S,
     PICTURE,
-    Installation,
+    Said,
     added,
     all_read,
     all_see,
-    copies_allowed,
     everybody,
+    everybody_has_everything,
     holding,
     in_order,
     names_ann,
     others,
     paired,
+    somebody_says,
 )
 
-Said = dict[str, list[str]]
+EVERYBODY = [name for name in registry.names() if name != "loopback"]
 BY_HISTORY = [name for name in EVERYBODY if registry.platform(name).hears.history != "drop"] + ["telegram"]
 """Where we can read later what was said while we were away; Telegram keeps it for us."""
 WORDS = (0, 1, 3, 4)
 """Of the five things that everybody says, those that stay; the one in between is taken back."""
+
+
+class Installation:
+    """A data folder, and what is started on it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port()
+        self._words = ("--data", str(home / "data"))
+
+    def add(self, name: str, config: Any) -> None:
+        """``bridgebot accounts add``, with the configuration on standard input."""
+        text = msgspec.json.encode(config).decode()
+        done = call(self.home, "accounts", "add", name, "-", "--id", name, *self._words, text=text)
+        assert done.returncode == 0, done.stderr + done.stdout
+
+    def run(self) -> Any:
+        """``bridgebot run``."""
+        return running(self.home, "run", *self._words, "--port", str(self.port))
+
+    async def online(self) -> None:
+        """Wait until all accounts can post, by ``/healthz``."""
+        states: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as http:
+                while True:
+                    async with http.get(f"http://127.0.0.1:{self.port}/healthz") as answer:
+                        states = (await answer.json())["accounts"]
+                    if all(states.get(name) == "online" for name in EVERYBODY):
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not everybody came online: {states}") from None
 
 
 @pytest.fixture
@@ -50,10 +88,11 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 async def test_all_services_in_one_room(tmp_path: Path, session: Session, store: Redis) -> None:
     """Everything that people do in each room is seen in all others, as far as their services can; trouble of one
     delays nobody else; stops, kills and restarts lose nothing, and what was said meanwhile comes in its place."""
-    async with everybody(tmp_path, session, EVERYBODY) as (installation, guests):
+    installation = Installation(tmp_path)
+    async with everybody(session, installation.port, EVERYBODY) as guests:
         await asyncio.to_thread(installation.add, "web", guests["web"].scene.config)
         with installation.run() as first:
-            await added(installation, {name: guest for name, guest in guests.items() if name != "web"})
+            await added(installation.add, {name: guest for name, guest in guests.items() if name != "web"})
             await installation.online()
             await paired(guests)
             await everything_reaches_everybody(guests, installation)
@@ -170,22 +209,3 @@ async def a_server_that_is_gone_delays_nobody_else(guests: dict[str, Guest]) -> 
     for guest in others(guests, "slack"):
         await guest.line(texts[-1])
         assert in_order(guest.name, await guest.scene.lines(), *texts) == 0
-
-
-async def somebody_says(guests: dict[str, Guest], said: Said, who: Iterable[str], word: str, times: int) -> None:
-    """Somebody in each of some rooms says a few things."""
-    for number in range(times):
-        for name in who:
-            said[name].append(f"{name} {word} {number}")
-            await guests[name].scene.say(said[name][-1])
-
-
-async def everybody_has_everything(guests: dict[str, Guest], said: Said, store: Redis) -> None:
-    """Every room has all that was said in the others, in order, and no more of it twice than a kill may cause."""
-    for guest in guests.values():
-        theirs = [texts for origin, texts in said.items() if origin != guest.name]
-        for texts in theirs:
-            await guest.line(texts[-1])
-        lines = await guest.scene.lines()
-        copies = sum(in_order(guest.name, lines, *texts) for texts in theirs)
-        assert copies <= copies_allowed(guest, store), guest.name
