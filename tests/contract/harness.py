@@ -51,13 +51,14 @@ def services(store: Redis, account: AccountId, public_url: str) -> Services:
 
 
 class Site:
-    """A web server on a free port, for the routes of adapters."""
+    """A web server on a free port (or on that of an earlier one), for the routes of adapters."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._socket.bind(("127.0.0.1", port))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._app = web.Application()
         self._app.router.add_get("/f/{name}", self._file)
         self.files: dict[str, bytes] = {}

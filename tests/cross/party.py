@@ -113,7 +113,7 @@ async def party(
         )
         guests = {}
         for name, scene in scenes.items():
-            await _online(world, AccountId(name))
+            await online(world, AccountId(name))
             guests[name] = Guest(name, scene)
             guests[name].room = room_id(AccountId(name), await scene.enter())
         first, *others = guests.values()
@@ -142,7 +142,8 @@ def _code(lines: list[Line], others: Sequence[Guest]) -> str | None:
     return answers[-1].partition("Your code is ")[2][:10] if len(answers) > len(others) else None
 
 
-async def _online(world: World, name: AccountId) -> None:
+async def online(world: World, name: AccountId) -> None:
+    """Wait until an account can post."""
     async with asyncio.timeout(PATIENCE_S):
         while name not in world.host.hosts or not (emit := world.host.hosts[name].emit) or emit.why_offline:
             await asyncio.sleep(0.01)
