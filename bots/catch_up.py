@@ -19,12 +19,15 @@ from core import keys, replies
 from core.contract import AdapterError, History, Remembered, Retry, Since
 from core.ingest import Gate
 from core.model import AccountId, BotRemoved, MessageNew, PlatformEvent, RoomId, RoomMoved, Typing
-from core.store import TRANSIENT, Redis, StoreDown, insist
+from core.store import TRANSIENT, Redis, StoreDown, as_awaitable, insist
 from core.wire import Tell
 
 log = structlog.get_logger()
 
 REMEMBER_S = 1.0
+REMEMBER_SELDOM_S = 60.0
+"""How often a process writes that only serves an account's routes: the one that holds the account comes online in that
+time, and reads on from before what it took in."""
 AT_ONCE = 4
 """Rooms whose history is read at the same time."""
 TAKEN_AT_ONCE = 200
@@ -36,7 +39,7 @@ TRIES = 5
 class Positions:
     """The newest message of every room of an account, kept in the store."""
 
-    def __init__(self, store: Redis, account: AccountId, gate: Gate) -> None:
+    def __init__(self, store: Redis, account: AccountId, gate: Gate, *, seldom: bool = False) -> None:
         self._store = store
         self._key = keys.cursors(keys.account_tag(account))
         self._gate = gate
@@ -45,7 +48,8 @@ class Positions:
         self._changed: dict[RoomId, Since | None] = {}
         self._refused: set[RoomId] = set()
         """Rooms that stay where they are until their history is read: the relay did not take something."""
-        self._first: set[RoomId] = set()
+        self._seldom = seldom
+        self._first: dict[RoomId, Since] = {}
         """Rooms whose first position is not written down yet: without one, nothing would be read on."""
         self._timer: asyncio.TimerHandle | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -74,12 +78,13 @@ class Positions:
         self._changed[room] = since
         if since is None:
             self.rooms.discard(room)
-            self._first.discard(room)
+            self._first.pop(room, None)
         elif room not in self.rooms:
             self.rooms.add(room)
-            self._first.add(room)
+            self._first[room] = since
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REMEMBER_S, self._remember)
+            after_s = REMEMBER_SELDOM_S if self._seldom else REMEMBER_S
+            self._timer = asyncio.get_running_loop().call_later(after_s, self._remember)
 
     def _remember(self) -> None:
         self._timer = None
@@ -94,7 +99,6 @@ class Positions:
             await self._gate.accepted()
             if known:
                 await self._store.hset(self._key, mapping=known)
-                self._first.difference_update(known)
             if gone:
                 await self._store.hdel(self._key, *gone)
         except (*TRANSIENT, StoreDown) as error:
@@ -102,12 +106,18 @@ class Positions:
             log.debug("positions are not written down", error=str(error))
             self._changed = changed | self._changed
 
-    async def accepted(self) -> None:
-        """Return when every room that was heard has a position. Raises StoreDown."""
-        if self._first:
-            await self.save()
-        if self._first:
-            raise StoreDown("the store did not take where a room's history is read on")
+    def first(self) -> dict[RoomId, Since]:
+        """Rooms that were heard and have no position yet."""
+        return dict(self._first)
+
+    async def begin(self, first: dict[RoomId, Since]) -> None:
+        """Write down the positions of rooms that have none; what was heard there is durable. Raises StoreDown."""
+        try:
+            for room, since in first.items():
+                await as_awaitable(self._store.hsetnx(self._key, room, msgspec.json.encode(since)))
+                self._first.pop(room, None)
+        except TRANSIENT as error:
+            raise StoreDown(f"the store does not answer: {error}") from error
 
     async def load(self) -> dict[RoomId, Since]:
         """Where each room's history is read on."""

@@ -26,7 +26,8 @@ CUT = " … (cut)"
 class AccountEmit:
     """Implements :class:`core.contract.Emit` for one account."""
 
-    def __init__(self, adapter: Adapter, platform: Platform, deps: Deps) -> None:
+    def __init__(self, adapter: Adapter, platform: Platform, deps: Deps, *, for_routes: bool = False) -> None:
+        """``for_routes``: of a process that serves the account's routes and need not hold the account."""
         self._adapter = adapter
         self._platform = platform
         self._deps = deps
@@ -37,11 +38,16 @@ class AccountEmit:
         self.positions: Positions | None = None
         """Of a platform that has history."""
         if isinstance(adapter, History):
-            self.positions = Positions(deps.store, adapter.account, self.gate)
+            self.positions = Positions(deps.store, adapter.account, self.gate, seldom=for_routes)
         self.catch_up: CatchUp | None = None
         """In the process that holds the account, if its platform has history."""
         self.why_offline = "connecting"
         """Empty while the account can post."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what must wait for a history does."""
+        return self.positions is None or self.catch_up is not None
 
     def __call__(self, event: PlatformEvent) -> None:
         """Take an event in (see the contract)."""
@@ -137,9 +143,10 @@ class AccountEmit:
         """Return when all that was emitted is durable, what waits for a history too. Raises StoreDown."""
         if self.catch_up is not None:
             await self.catch_up.accepted()
+        first = self.positions.first() if self.positions is not None else {}
         await self.gate.accepted()
-        if self.positions is not None:
-            await self.positions.accepted()
+        if self.positions is not None and first:
+            await self.positions.begin(first)
 
     def online(self) -> None:
         """The account can post."""
@@ -155,3 +162,31 @@ class AccountEmit:
         if not self.why_offline or self.why_offline == "connecting":
             log.warning("account is offline", account=self._adapter.account, reason=reason)
         self.why_offline = reason or "offline"
+
+
+class RoutesEmit:
+    """The way in of an account's routes: through the account itself where this process holds it, so that what comes by
+    them waits for the history as well."""
+
+    def __init__(self, own: AccountEmit, holder: Callable[[], AccountEmit | None]) -> None:
+        self._own = own
+        self._holder = holder
+
+    def __call__(self, event: PlatformEvent) -> None:
+        """Take an event in (see the contract)."""
+        holder = self._holder()
+        (holder or self._own)(event)
+
+    async def accepted(self) -> None:
+        """Return when all that was emitted is durable. Raises StoreDown."""
+        await self._own.accepted()
+        if holder := self._holder():
+            await holder.accepted()
+
+    def online(self) -> None:
+        """Routes are always there."""
+        self._own.online()
+
+    def offline(self, reason: str) -> None:
+        """Routes are always there."""
+        self._own.offline(reason)

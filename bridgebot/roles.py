@@ -13,7 +13,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,11 @@ class Node:
     store_trouble: Callable[[], str] = lambda: ""
     on_secret: Callable[[str], None] = lambda secret: None
     """Told the secrets of accounts, so that logs can hide them."""
-    _emits: dict[AccountId, AccountEmit] = field(default_factory=dict)
+
+    def emit_of(self, account: AccountId) -> AccountEmit | None:
+        """The account's way in, where this process holds it and that is open."""
+        host = self.host.hosts.get(account) if self.host else None
+        return host.emit if host and host.emit and host.emit.is_open else None
 
     async def may_manage(self, room: RoomId, person: str) -> bool:
         """Whether this person may change this room, as of now."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bots.emit import AccountEmit
+from bots.emit import AccountEmit, RoutesEmit
 from bots.host import Account as StoredAccount
 from bots.host import Adapters
 from bots.registry import UnknownPlatform
@@ -59,9 +59,14 @@ class _Act:
             return str(error)
 
 
-def routes_of(adapter: Adapter, platform: Platform, deps: Deps) -> Sequence[Route]:
-    """The HTTP routes of an adapter in this process; none where it has no use for them."""
-    return adapter.routes(AccountEmit(adapter, platform, deps)) if isinstance(adapter, Webhooks) else ()
+def routes_of(
+    adapter: Adapter, platform: Platform, deps: Deps, holder: Callable[[], AccountEmit | None] = lambda: None
+) -> Sequence[Route]:
+    """The HTTP routes of an adapter in this process; none where it has no use for them. ``holder``: the account's own
+    way in, where this process holds it."""
+    if not isinstance(adapter, Webhooks):
+        return ()
+    return adapter.routes(RoutesEmit(AccountEmit(adapter, platform, deps, for_routes=True), holder))
 
 
 class LiveAccounts:
@@ -153,7 +158,7 @@ class LiveAccounts:
             adapter, platform = self._adapters.make(stored)
             if before and before.adapter is adapter and before.is_public == is_public:
                 return before
-            routes = routes_of(adapter, platform, self._node.deps)
+            routes = routes_of(adapter, platform, self._node.deps, partial(self._node.emit_of, stored.id))
             return Account(stored.id, platform.title, adapter, router(stored.id, routes), is_public)
         except Exception:  # one account must not take the pages of all others with it
             log.exception("the portal cannot serve an account", account=stored.id)

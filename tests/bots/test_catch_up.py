@@ -11,13 +11,14 @@ import pytest
 from msgspec.structs import replace
 
 from bots import catch_up, held
-from bots.emit import AccountEmit
+from bots.emit import AccountEmit, RoutesEmit
+from bots.host import make_services
 from bots.loopback import make_platform
-from bots.loopback.adapter import Loopback
-from bots.loopback.network import LoopbackNetwork, Post
+from bots.loopback.adapter import Loopback, LoopbackConfig
+from bots.loopback.network import LoopbackNetwork, Post, person
 from core import ingest
 from core.contract import Platform, Rejected, Remembered, Since
-from core.model import MessageDeleted, Reaction, RoomId, RoomMoved, Text
+from core.model import AccountId, MessageDeleted, MessageNew, NativeId, Reaction, RoomId, RoomMoved, Text
 from core.store import Redis, StoreDown, insist, open_store
 from tests.servers.store import ValkeyServer
 from tests.support.world import World, running_world
@@ -229,6 +230,54 @@ async def test_a_room_is_read_on_from_its_first_message(store: Redis, monkeypatc
         assert archive.asked
 
 
+def routes_emit(world: World, archive: Archive) -> AccountEmit:
+    """The way in of a process that only serves the account's routes."""
+    platform = archive.platform(world.network)
+    account = AccountId("lo")
+    adapter = platform.create(account, LoopbackConfig(), make_services(account, world.deps))
+    return AccountEmit(adapter, platform, world.deps, for_routes=True)
+
+
+def said_live(world: World, room: RoomId, text: str) -> MessageNew:
+    """Somebody says it, and it is still to be emitted."""
+    native = NativeId(world.network.next_id())
+    world.network.room("a").said[native] = Post(native, "Ann", Text(text))
+    return MessageNew(room=room, native=native, at_ms=world.deps.now_ms(), author=person("Ann"), text=Text(text))
+
+
+async def test_what_comes_by_routes_waits_too(store: Redis) -> None:
+    """Where one process has the account and its routes, what comes by these waits for the history as well."""
+    network, archive = LoopbackNetwork(), Archive()
+    await connected(store, network, archive)
+    say_unheard(network, "a", "missed")
+    archive.open.clear()
+    async with world_of(store, network, archive) as world:
+        a, b = world.room("lo", "a"), world.room("lo", "b")
+        await world.until(lambda: "lo" in network.listeners)
+        emit = RoutesEmit(routes_emit(world, archive), lambda: world.host.hosts[AccountId("lo")].emit)
+        emit(said_live(world, a, "by a route"))
+        await emit.accepted()
+        archive.open.set()
+        await world.shows(b, "by a route")
+        assert texts(world, b)[-3:] == ["before", "missed", "by a route"]
+
+
+async def test_what_comes_by_routes_elsewhere_skips_nothing(store: Redis) -> None:
+    """What another process takes in by the account's routes does not hide what was missed before."""
+    network, archive = LoopbackNetwork(), Archive()
+    await connected(store, network, archive)
+    say_unheard(network, "a", "missed")
+    async with running_world(store, network=network, roles="relay") as world:
+        emit = routes_emit(world, archive)
+        emit(said_live(world, world.room("lo", "a"), "by a route"))
+        await emit.accepted()
+    async with world_of(store, network, archive) as world:
+        b = world.room("lo", "b")
+        await world.shows(b, "missed")
+        await world.shows(b, "by a route")
+        assert sorted(texts(world, b)[-2:]) == ["by a route", "missed"]
+
+
 async def test_nothing_held_is_acknowledged_before_it_is_durable(tmp_path: Path) -> None:
     """While the store is down, what waits for a history is not acknowledged; it is kept, and passed on afterwards."""
     network, archive = LoopbackNetwork(), Archive()
@@ -258,6 +307,7 @@ async def test_what_the_relay_refused_is_read_from_history(store: Redis, monkeyp
     await connected(store, network, archive)
     async with world_of(store, network, archive) as world:
         a, b = world.room("lo", "a"), world.room("lo", "b")
+        await network.listeners["lo"].catch_up._task  # type: ignore[attr-defined]
         world.say(a, "Ann", "heard", native=network.next_id())
         await world.shows(b, "heard")
         with monkeypatch.context() as full:

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from bots import registry
-from core.store import Redis
 from tests.bridgebot.support import call, free_port, running
 from tests.contract.scene import Line
 from tests.contract.stage import Session
@@ -85,7 +84,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     made.close()
 
 
-async def test_all_services_in_one_room(tmp_path: Path, session: Session, store: Redis) -> None:
+async def test_all_services_in_one_room(tmp_path: Path, session: Session) -> None:
     """Everything that people do in each room is seen in all others, as far as their services can; trouble of one
     delays nobody else; stops, kills and restarts lose nothing, and what was said meanwhile comes in its place."""
     installation = Installation(tmp_path)
@@ -116,7 +115,7 @@ async def test_all_services_in_one_room(tmp_path: Path, session: Session, store:
             await installation.online()
             await guests["web"].scene.back()
             await somebody_says(guests, said, EVERYBODY, "late", 1)
-            await everybody_has_everything(guests, said, store)
+            await everybody_has_everything(guests, said)
 
 
 async def everything_reaches_everybody(guests: dict[str, Guest], installation: Installation) -> None:

@@ -103,6 +103,6 @@ async def test_a_host_and_a_relay_die_and_nothing_is_lost(
             await apart.online("bots2")
             await asyncio.to_thread(apart.kill, "relay1")
             await somebody_says(guests, said, ROOMS, "without a relay", 5)
-            await everybody_has_everything(guests, said, store)
+            await everybody_has_everything(guests, said)
         finally:
             await asyncio.to_thread(apart.stop)
