@@ -202,5 +202,7 @@ class People:
 
     async def _sent(self, payload: dict[str, Any]) -> None:
         async with asyncio.timeout(10):
-            status = await self.service.deliver(payload)
+            # 503: the bot cannot take it now, and asks for it once more.
+            while (status := await self.service.deliver(payload)) == 503:
+                continue
         assert status == 200, (status, payload["type"])
