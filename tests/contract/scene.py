@@ -67,7 +67,8 @@ class Scene(Protocol):
         after ``account/`` in its RoomId) when everybody can read and write there."""
 
     async def say(self, text: str | Text, who: str = ANN) -> str:
-        """Somebody says it, with the platform's own formatting. Returns its native id."""
+        """Somebody says it, with the platform's own formatting. Returns its native id. Works also while no adapter runs
+        where ``hears.history`` is more than ``drop``."""
 
     async def reply(self, to: str, text: str, who: str = ANN) -> str:
         """Somebody answers a message by the platform's own means."""
