@@ -17,7 +17,7 @@ import structlog
 from bots.held import Held
 from core import keys, replies
 from core.contract import AdapterError, History, Remembered, Retry, Since
-from core.ingest import Gate
+from core.gate import Gate
 from core.model import AccountId, BotRemoved, MessageNew, PlatformEvent, RoomId, RoomMoved, Typing
 from core.store import TRANSIENT, Redis, StoreDown, as_awaitable, insist
 from core.wire import Tell

@@ -15,7 +15,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from core import keys
-from core.ingest import encodable
+from core.gate import encodable
 from core.model import AccountId, PlatformEvent, RoomId
 from core.scripts import Script, refused
 from core.store import TRANSIENT, Redis, StoreDown, insist

@@ -16,7 +16,7 @@ from core.contract import Adapter, Streams
 from core.deps import Deps
 from core.doing import Doing
 from core.folding import Folding
-from core.ingest import Gate
+from core.gate import Gate
 from core.jobs import Job, RoomQueue
 from core.model import RoomId
 from core.notices import Notices

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from codes import keys as code_keys
 from core import keys
 from core.deps import Deps
-from core.ingest import Gate
+from core.gate import Gate
 from core.model import AccountId, AuthorStyle, RoomId, account_of
 from core.store import as_awaitable
 from core.topology import Topology

@@ -8,7 +8,7 @@ from core.composer import Composer
 from core.contract import Adapter, AdapterError, Deletes, Edits, Pings, Reacts, Receipt, Rejected, Types
 from core.deps import Deps
 from core.folded import FoldedPosts
-from core.ingest import Gate
+from core.gate import Gate
 from core.jobs import Done, Job
 from core.model import MessageId, said_in
 from core.wire import Pong, Posted

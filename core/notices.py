@@ -13,7 +13,7 @@ import msgspec
 
 from core import replies
 from core.contract import Adapter
-from core.ingest import Gate
+from core.gate import Gate
 from core.jobs import Job, RoomQueue
 from core.model import RoomId, said_in
 from core.outbox import WHOLE_ACCOUNT, Left, Outbox

@@ -13,7 +13,7 @@ from core.model import RoomId
 from core.wire import Incoming
 
 if TYPE_CHECKING:
-    from core.ingest import Gate
+    from core.gate import Gate
 
 
 class Detour:

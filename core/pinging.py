@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core import replies
-from core.ingest import Gate
+from core.gate import Gate
 from core.model import AccountId, AuthorStyle, RoomId, account_of
 from core.wire import Delivery, Pong, Tell
 

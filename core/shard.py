@@ -20,7 +20,7 @@ from core.command_language import looks_like_command, parse_command
 from core.commander import Asked, Commander
 from core.connecting import Connector
 from core.deps import Deps
-from core.ingest import Gate
+from core.gate import Gate
 from core.journal import LeaseLost, Tail
 from core.model import (
     BotAdded,

@@ -16,7 +16,7 @@ from bots.host import make_services
 from bots.loopback import make_platform
 from bots.loopback.adapter import Loopback, LoopbackConfig
 from bots.loopback.network import LoopbackNetwork, Post, person
-from core import ingest
+from core import gate
 from core.contract import Platform, Rejected, Remembered, Since
 from core.model import AccountId, MessageDeleted, MessageNew, NativeId, Reaction, RoomId, RoomMoved, Text
 from core.store import Redis, StoreDown, insist, open_store
@@ -123,9 +123,9 @@ async def test_a_gap_is_told(store: Redis) -> None:
     archive.answer = lambda found: Remembered(found.events, complete=False)
     async with world_of(store, network, archive) as world:
         a, b = world.room("lo", "a"), world.room("lo", "b")
+        await world.until(lambda: gaps(world) == 1)
         world.say(a, "Ann", "live", native=network.next_id())
         await world.shows(b, "live")
-        await world.until(lambda: gaps(world) == 1)
     archive.answer = refuse
     async with world_of(store, network, archive) as world:
         world.say(a, "Ann", "once more", native=network.next_id())
@@ -311,7 +311,7 @@ async def test_what_the_relay_refused_is_read_from_history(store: Redis, monkeyp
         world.say(a, "Ann", "heard", native=network.next_id())
         await world.shows(b, "heard")
         with monkeypatch.context() as full:
-            full.setattr(ingest, "PENDING_MAX", -1)
+            full.setattr(gate, "PENDING_MAX", -1)
             world.say(a, "Ann", "refused", native=network.next_id())
             with pytest.raises(StoreDown):
                 await world.accepted()

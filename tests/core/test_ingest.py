@@ -11,9 +11,11 @@ from random import Random
 
 import pytest
 
+from core import gate as gate_module
 from core import ingest as ingest_module
 from core import keys
-from core.ingest import Ingest, dedup_key, encodable
+from core.gate import Gate, dedup_key, encodable
+from core.ingest import Ingest
 from core.journal import Journals
 from core.model import AccountId, Author, MessageNew, NativeId, RoomId, RoomMoved, Text, Typing, room_id
 from core.settings import Settings
@@ -68,7 +70,7 @@ async def numbers(store: Redis, shards: Sequence[int] = range(SHARDS)) -> dict[R
     return dict(found)
 
 
-async def until_accepted(gate: ingest_module.Gate, timeout_s: float = 10.0) -> None:
+async def until_accepted(gate: Gate, timeout_s: float = 10.0) -> None:
     """Insist."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -278,8 +280,8 @@ async def test_a_flood_is_refused_before_memory_is_full(store: Redis, monkeypatc
     """When too much is pending, what would be redelivered is not taken, and nobody is told that it was: not the one
     whose event it is, nor anybody else for a while. What has no second delivery is always taken.
     """
-    monkeypatch.setattr(ingest_module, "PENDING_MAX", 10)
-    monkeypatch.setattr(ingest_module, "REFUSAL_S", 0.3)
+    monkeypatch.setattr(gate_module, "PENDING_MAX", 10)
+    monkeypatch.setattr(gate_module, "REFUSAL_S", 0.3)
     a, b = rooms_of("a", "b")
     async with running(store) as taking:
         webhook, stream = taking.gate(redelivers=True), taking.gate(redelivers=False)

@@ -8,7 +8,7 @@ import pytest
 
 from bots.xmpp.stream import Stream
 from core.contract import OutFile, Rejected, Since
-from core.ingest import dedup_key
+from core.gate import dedup_key
 from core.model import MessageEdited, MessageNew, NativeId
 from core.store import Redis
 from tests.bots.xmpp.scene import View, account_config
