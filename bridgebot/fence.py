@@ -29,7 +29,7 @@ GRACE_S = 5.0
 BUSY_S = 5.0
 _URL = re.compile(r"(?i)([a-z][a-z0-9+.-]*)://([^\s\"'<>]*)")
 _HOST = re.compile(r"\[?[\w.:%-]+\]?")
-_SAFE_SCHEMES = frozenset({"https", "wss"})
+_SAFE_SCHEMES = frozenset({"https", "wss", "ircs"})
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -47,7 +47,8 @@ async def refuse_private(typed: Iterable[Typed]) -> None:
         for text in _texts(one.text):
             for scheme, _ in _URL.findall(text):
                 if scheme.lower() not in _SAFE_SCHEMES:
-                    raise Rejected(f"{one.title}: write an address that begins with https://, not {scheme}://.")
+                    safe = f"{scheme.lower()}s" if f"{scheme.lower()}s" in _SAFE_SCHEMES else "https"
+                    raise Rejected(f"{one.title}: write an address that begins with {safe}://, not {scheme}://.")
             for host in _hosts(msgspec.structs.replace(one, text=text)):
                 if not await leads_outside(host):
                     raise Rejected(

@@ -75,7 +75,7 @@ class Onboarding(Tending):
             self.node.on_secret(secret)
         with _told_in_words(found, Redactor(secrets)):
             if by.operator:
-                order = adding.Order(found, str(found.id), config)
+                order = adding.Order(found, str(found.id), config, is_answered=True)
                 return (await adding.added(self.node.accounts, order, self.node.settings.site_url))[0]
             await refuse_private(_typed(found, answers))
             await self._count(by)
@@ -189,7 +189,7 @@ class Onboarding(Tending):
             reserved.append(await self.owners.reserve(name or platform.id, owner))
             return reserved[0], prepared
 
-        order = adding.Order(replace(platform, prepare=prepare), platform.id, config)
+        order = adding.Order(replace(platform, prepare=prepare), platform.id, config, is_answered=True)
         account_id, is_new = await adding.added(self.node.accounts, order, self.node.settings.site_url)
         account = await self.node.accounts.get(account_id)
         if account is None:

@@ -415,6 +415,12 @@ class Platform(msgspec.Struct, frozen=True):
     complete it (the bot's name, made-up secrets). Returns a suggested account id (empty: the platform's name) and
     the configuration. Raises Rejected with what is wrong and how to mend it, Retry when the service does not answer.
     """
+    prepares_targets: bool = True
+    """False: only what people answered is prepared. A target or JSON is taken as it is, for its service may not be
+    there yet, and the adapter goes on trying."""
+    identity: tuple[str, ...] = ()
+    """Fields that tell accounts apart besides those that are asked for: where ``prepare`` spreads an answer over
+    several."""
     next_steps: Callable[[AccountId, Any, str], Sequence[str]] = no_steps
     """``next_steps(account, config, url)``: what the operator does after adding it, a sentence each."""
     handout: Callable[[AccountId, Any, str], Handout | None] = no_handout

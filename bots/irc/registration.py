@@ -12,6 +12,7 @@ from bots.irc.wire import Line, build, casefold
 
 LOGIN_FAILED = frozenset({"902", "904", "905", "906", "908"})
 MAX_CHALLENGE = 65_536
+NO_SASL = "the server offers no SASL at the moment"
 
 
 class Registration:
@@ -114,7 +115,7 @@ class Registration:
         elif "sasl" in self._features.caps:
             self._start_login()
         else:
-            self._connection.abort("the server offers no SASL at the moment")
+            self._connection.abort(NO_SASL)
 
     def _end(self) -> None:
         if not self._ended:

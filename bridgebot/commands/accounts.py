@@ -51,7 +51,7 @@ def add(name: str | None, target: str | None, account_id: str | None, unchecked:
     if note := registry.became(name):
         click.echo(note, err=True)
     suggested, config = _wanted(platform, target)
-    order = adding.Order(platform, suggested, config, account_id or "", unchecked)
+    order = adding.Order(platform, suggested, config, account_id or "", unchecked, is_answered=target is None)
     process.run_async(_add(settings, order, redactor, asks=target is None and sys.stdin.isatty()))
 
 

@@ -20,19 +20,21 @@ PREPARE_TIMEOUT_S = 60.0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An account to add. ``account_id``: its name, if the operator chose one; ``suggested``: else one like this."""
+    """An account to add. ``account_id``: its name, if the operator chose one; ``suggested``: else one like this.
+    ``is_answered``: somebody was asked for it."""
 
     platform: Platform
     suggested: str
     config: Any
     account_id: str = ""
     unchecked: bool = False
+    is_answered: bool = False
 
 
 async def same_answers(accounts: Accounts, platform: Platform, config: Any) -> AccountId | None:
     """The account that was given the same answers, or else the same whole configuration."""
     names = [question.name for question in questions(platform.config)]
-    return await _found(accounts, platform, config, names)
+    return await _found(accounts, platform, config, [*names, *platform.identity])
 
 
 async def same_credentials(accounts: Accounts, platform: Platform, config: Any) -> AccountId | None:
@@ -46,7 +48,7 @@ async def same_credentials(accounts: Accounts, platform: Platform, config: Any) 
     if not any(question.secret and question.needed for question in given):
         needed = [question.name for question in given if not question.secret]
         needed += _told(config, {question.name for question in given}) if needed else []
-    return await _found(accounts, platform, config, needed)
+    return await _found(accounts, platform, config, [*needed, *platform.identity])
 
 
 def _told(config: Any, asked: set[str]) -> list[str]:
@@ -90,6 +92,10 @@ async def added(accounts: Accounts, order: Order, public_url: str) -> tuple[Acco
     and Retry as Platform.prepare does, AccountError when the id cannot be used.
     """
     platform, config, suggested = order.platform, order.config, order.suggested
+    if not (order.is_answered or platform.prepares_targets):
+        if there := await _found(accounts, platform, config, []):
+            return there, False
+        return await put(accounts, order)
     if there := await same_answers(accounts, platform, config):
         return there, False
     try:

@@ -140,7 +140,7 @@ def test_answers_come_from_a_pipe(operator: Operator) -> None:
             "",
             "Demo does not take it: Copy the whole token from the service, not [hidden].",
         ),
-        (("accounts", "add", "irc"), "", "Which one? Type: bridgebot accounts add irc TARGET, where TARGET is HOST"),
+        (("accounts", "add", "irc"), "", "Server is needed. libera, oftc, irc.example.org"),
         (("accounts", "check", "nobody"), "", "There is no account 'nobody'. There are: none."),
     ],
 )

@@ -66,7 +66,9 @@ def test_secrets_are_marked() -> None:
 
     hints = typing.get_type_hints(PLATFORM.config, include_extras=True)
     secret = {
-        name for name, hint in hints.items() if getattr(hint, "__metadata__", None) and hint.__metadata__[0].extra
+        name
+        for name, hint in hints.items()
+        if getattr(hint, "__metadata__", None) and (hint.__metadata__[0].extra or {}).get("secret")
     }
     assert secret == {"password", "sasl_password", "nickserv_password"}
 
