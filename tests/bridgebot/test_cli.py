@@ -86,14 +86,14 @@ def test_accounts_are_added_listed_and_removed(tmp_path: Path) -> None:
     added = call(tmp_path, *add, "127.0.0.1:1/#a?nick=two&tls=0", *data).stdout.splitlines()
     assert added[0] == "Added irc-127-0-0-1-1."
     assert added[1].startswith("  BAD  account irc-127-0-0-1-1: 127.0.0.1:1 does not answer: ")
-    assert len(added) == 3
+    assert added[3:5] == ["What is left to do:", "  1. The bot joins #a by itself, and says hello."]
     again = call(tmp_path, *add, "127.0.0.1:1/#a?nick=two&tls=0", *data)
     assert again.stdout == "It is there already: irc-127-0-0-1-1.\n"
     assert "Choose another name" in call(tmp_path, *add, "x/#b", "--id", "irc-127-0-0-1-1", *data).stderr
     wrong = call(tmp_path, *add, "-", *data, text='{"hst": 1}')
     assert (wrong.returncode, "Its fields are: host, port" in wrong.stderr) == (1, True)
     listed = call(tmp_path, "accounts", "list", *data).stdout
-    assert "host=127.0.0.1  port=1  tls=False  nick=two  channels=#a" in listed
+    assert "host=127.0.0.1  port=1  tls=False  channels=#a  nick=two" in listed
     assert call(tmp_path, "accounts", "remove", "irc-127-0-0-1-1", *data).stdout == "Removed irc-127-0-0-1-1.\n"
     gone = call(tmp_path, "accounts", "remove", "irc-127-0-0-1-1", *data)
     assert gone.stderr == "Error: There is no account 'irc-127-0-0-1-1'. There are: none.\n"

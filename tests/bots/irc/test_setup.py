@@ -20,6 +20,7 @@ from core.contract import Invites, Rejected, Retry, Rooms
 from core.store import Redis
 from tests.bots.irc.support import ACCOUNT, ScriptedServer, services
 from tests.bots.irc.test_scripted import signing_in
+from tests.bridgebot.support import call
 from tests.servers.irc import HermeticIrcClient, InspIrcd, NgIrcd, free_port
 
 URL = "https://bridge.example.org"
@@ -324,3 +325,44 @@ async def test_rooms_and_invitations(store: Redis) -> None:
     assert any("NickServ" in step for step in steps)
     signed = IrcConfig(host="h", sasl_user="u", sasl_password="p")
     assert not any("NickServ" in step for step in PLATFORM.next_steps(ACCOUNT, signed, URL))
+
+
+def test_on_the_command_line(tmp_path: Path, ngircd: NgIrcd, inspircd: InspIrcd) -> None:
+    """A line for each answer; one server, however it is written, is one account, and another port is another one."""
+    data = ("--data", str(tmp_path / "data"))
+
+    def add(*lines: str, words: tuple[str, ...] = ()) -> str:
+        done = call(tmp_path, "accounts", "add", "irc", *words, *data, text="".join(f"{line}\n" for line in lines))
+        return done.stdout + done.stderr
+
+    there = f"irc://127.0.0.1:{ngircd.port}"
+    account = f"irc-127-0-0-1-{ngircd.port}"
+    assert "IRC does not take it: " in add(there, "#garden", "héhé")
+    assert "Error: 'garden' is no channel. Write #name" in add(there, "garden")
+    told = add(there, "#garden, #shed", "mybridge")
+    assert told.startswith(f"Added {account}.\n  ok   ")
+    assert "1. The bot joins #garden, #shed by itself" in told
+    assert "/invite mybridge #channel" in told
+    for again in (there, there.upper().replace("IRC", "irc")):
+        assert add(again, "#garden #shed", "mybridge") == f"It is there already: {account}.\n"
+    assert add(f"irc://127.0.0.1:{inspircd.port}", "#garden, #shed", "mybridge").startswith("Added irc-127-0-0-1-")
+    listed = call(tmp_path, "accounts", "list", *data).stdout
+    assert f"host=127.0.0.1  port={ngircd.port}  tls=False  channels=#garden,#shed  nick=mybridge" in listed
+
+
+def test_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
+    """Answers are kept with --unchecked only; a target and JSON are taken as they are, for the bot goes on trying."""
+    data = ("--data", str(tmp_path / "data"))
+    add = ("accounts", "add", "irc")
+    port = free_port()
+    typed = f"irc://127.0.0.1:{port}\n#a\n"
+    refused = call(tmp_path, *add, *data, text=typed)
+    assert "IRC does not answer: nothing listens at " in refused.stderr
+    assert "accounts add irc --unchecked" in refused.stderr
+    assert call(tmp_path, *add, "--unchecked", *data, text=typed).stdout.startswith("Added irc.\n  BAD  ")
+    assert call(tmp_path, *add, "--unchecked", *data, text=typed).stdout == "It is there already: irc.\n"
+    target = f"irc://127.0.0.1:{free_port()}/#a"
+    assert call(tmp_path, *add, target, *data).stdout.startswith("Added irc-127-0-0-1-")
+    assert call(tmp_path, *add, target, *data).stdout.startswith("It is there already: irc-127-0-0-1-")
+    json = '{"host": "127.0.0.1", "port": 1, "tls": false}'
+    assert call(tmp_path, *add, "-", "--id", "three", *data, text=json).stdout.startswith("Added three.")
