@@ -61,6 +61,7 @@ class Away:
         self, name: str, do: Callable[[float, int], Awaitable[None]], seconds: float, messages: int
     ) -> None:
         self.trial.note(name)
+        self.trial.faults["away"] += 1
         await do(seconds, messages)
         back_s = time.monotonic()
         await self.trial.quiet()

@@ -55,7 +55,8 @@ def count(service: Service, samerooms: Sequence[Sequence[str]], prefix: str) -> 
     """Compare what was said (texts that begin with ``prefix``) with what stands in the rooms."""
     report = Report(repeats_dropped=service.repeats_dropped)
     audience = hears(samerooms)
-    heard = {room: [words(line) for line in service.lines(room) if prefix in line] for room in audience}
+    posts = {room: _posts(service, room, prefix) for room in audience}
+    heard = {room: [text for post in there for text in post] for room, there in posts.items()}
     said: dict[str, list[str]] = {room: [] for room in audience}
     must: set[str] = set()
     for account in service.accounts.values():
@@ -68,6 +69,8 @@ def count(service: Service, samerooms: Sequence[Sequence[str]], prefix: str) -> 
     origin = {text: room for room, texts in said.items() for text in texts}
     for room, texts in heard.items():
         _check_room(report, room, texts, origin, must, audience)
+        if twice := _posts_twice(posts[room]):
+            report.duplicates[room] = twice
     for rooms in samerooms:
         _check_one_order(report, {room: [t for t in dict.fromkeys(heard[room]) if t in must] for room in rooms})
     return report
@@ -87,12 +90,10 @@ def _check_room(
     audience: Mapping[str, set[str]],
 ) -> None:
     report.delivered += len(texts)
-    times = Counter(texts)
-    for text, there in times.items():
+    times = set(texts)
+    for text in times:
         if text not in origin or room not in audience[origin[text]]:
             report.phantom.append(f"{text} in {room}")
-        elif there > 1:
-            report.duplicates[room] += there - 1
     for text in must:
         if room in audience[origin[text]] and text not in times:
             report.lost.append(f"{text} in {room}")
@@ -106,6 +107,23 @@ def _check_room(
         if int(number) < last.get(source, -1):
             report.out_of_order.append(f"{text} in {room}, after {last[source]}")
         last[source] = int(number)
+
+
+def _posts(service: Service, room: str, prefix: str) -> list[list[str]]:
+    """What was said in each post of a room: one message, or several that were posted together."""
+    found = [[words(line) for line in post.splitlines() if prefix in line] for post in service.texts(room)]
+    return [said for said in found if said]
+
+
+def _posts_twice(posts: Iterable[Sequence[str]]) -> int:
+    """A post that stands there again counts once, whatever it is made of; else each message that does."""
+    seen: set[str] = set()
+    twice = 0
+    for said in posts:
+        again = sum(text in seen for text in said)
+        twice += 1 if again == len(said) else again
+        seen.update(said)
+    return twice
 
 
 def _check_one_order(report: Report, heard: Mapping[str, list[str]]) -> None:

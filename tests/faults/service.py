@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -234,11 +233,6 @@ class Service:
     def kind(self, room: str) -> str:
         """The kind of a room's account."""
         return self.accounts[room.partition("/")[0]].kind
-
-    def lines(self, room: str) -> Iterator[str]:
-        """The same line by line: what is said here has one, and a post may be made of several messages."""
-        for post in self.posts[room]:
-            yield from post.text.split("\n")
 
     async def until(self, condition: Any, timeout_s: float, what: str) -> None:
         """Return when ``condition()`` holds. Raises AssertionError."""

@@ -64,6 +64,17 @@ def test_a_keyed_service_never_has_a_post_twice() -> None:
     assert bounds(report) == ["1 twice in e/1, of a slow kind: at most 0 are allowed"]
 
 
+def test_a_post_of_several_is_one_post() -> None:
+    """Several messages in one post that was under way at a kill are there twice: once too often. One that stands in two
+    different posts counts as well.
+    """
+    together = "\n".join(posts(1, 2))
+    report = count(service([together, together, *posts(3)], posts(1, 2, 3)), SAMEROOMS, "say ")
+    assert report.duplicates == Counter({"b/1": 1})
+    report = count(service([*posts(1), together, *posts(3)], posts(1, 2, 3)), SAMEROOMS, "say ")
+    assert report.duplicates == Counter({"b/1": 1})
+
+
 def test_a_process_that_ends_by_itself_is_found() -> None:
     """Nothing may end unless it was killed."""
     assert bounds(Report(crashes=["all ended by itself with 1"])) == ["1 crashes"]
