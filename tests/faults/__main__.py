@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from random import Random
 
@@ -115,19 +116,27 @@ def _run(given: argparse.Namespace, found: Totals) -> int:
             shutil.rmtree(folder)
             print(f"Stopped in the trial of seed {seed}, which does not count. Go on: --seed {seed}", file=sys.stderr)
             return 130
+        except Exception:  # noqa: BLE001 - whatever it is, what was counted before is still worth having
+            traceback.print_exc()
+            print(_again(seed, given, folder))
+            return 1
         found.add(seed, outcome, time.monotonic() - trial_s)
         totals.save(given.keep, found)
         times = " + ".join(f"{seconds:.0f}" for seconds in outcome.seconds)
         print(f"seed {seed} in {times} s: {outcome.report}\n  all: {found.line()}", flush=True)
         if problems := bounds(outcome.report):
             print("\n".join(["BROKEN: " + "; ".join(problems), *outcome.log]))
-            again = f"python -m tests.faults --seed {seed} --minutes 0 --trial-s {given.trial_s:g}"
-            print(f"Again: {again}   Logs: {folder}")
+            print(_again(seed, given, folder))
             return 1
         shutil.rmtree(folder)
         seed += 1
         if _enough(given, found, began_s):
             return 0
+
+
+def _again(seed: int, given: argparse.Namespace, folder: Path) -> str:
+    command = f"python -m tests.faults --seed {seed} --minutes 0 --trial-s {given.trial_s:g}"
+    return f"Again: {command}   Logs: {folder}"
 
 
 def main() -> int:
