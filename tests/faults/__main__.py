@@ -54,7 +54,7 @@ def plan_of(seed: int, seconds: float = TRIAL_S) -> Plan:
         in_memory=random.choice((50, 200, 2_000)),
         lease_ms=random.choice((500, 500, 1_000, 2_000)),
         store=random.choice(("", "redis")),
-        fsync=random.choice(("everysec", "everysec", "always")),
+        fsync=random.choice(("everysec", "everysec", "everysec", "always")),
         network=network,
         measures=True,
     )

@@ -34,7 +34,7 @@ LEASE_MS = 1_000
 SHARDS = 4
 PREFIX = "say "
 WAITING_MAX = 20_000
-BEHIND_MAX = 3_000
+BEHIND_MAX = 1_500
 """People fall silent while so much waits to be taken in, or for one room: a trial is not to end in hours of posting."""
 CHUNK_S = 0.02
 """People talk in small bursts of so long."""
