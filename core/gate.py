@@ -54,6 +54,8 @@ class Gate:
         self._ingest = ingest
         self._redelivers = redelivers
         self._last = 0
+        self._refuses = False
+        """Something was refused, and the source does not know yet: whatever follows it must not be there before it."""
         self._refused_until_s = 0.0
         self.open = Open()
 
@@ -69,10 +71,10 @@ class Gate:
         ``dedup``: its key, if not the event's own. ``ready``: completes the event first; what is put later for
         ``rooms`` (by default the event's own) waits behind it.
         """
-        if self._redelivers and len(self._ingest.pending) > PENDING_MAX:
+        if self._redelivers and (self._refuses or len(self._ingest.pending) > PENDING_MAX):
+            self._refuses = True
             self._refused_until_s = time.monotonic() + REFUSAL_S
-            if asyncio.iscoroutine(ready):
-                ready.close()
+            _forget(ready)
             return False
         try:
             record = encode(event)
@@ -81,6 +83,9 @@ class Gate:
             record = encode(event)
         if dedup is None:
             dedup = dedup_key(event) if self._redelivers and not isinstance(event, Typing) else ""
+        if dedup and self._ingest.waiting.get(dedup) is self:
+            _forget(ready)
+            return True
         detour = None if ready is None else Detour(rooms or (event.room,), ready)
         self._last = self._ingest.add(event, record, dedup, self, detour)
         return True
@@ -92,7 +97,8 @@ class Gate:
 
     async def accepted(self) -> None:
         """Return when all that was put is durable. Raises StoreDown; what was put is kept, and tried on."""
-        if self._refused_until_s > time.monotonic():
+        if self._refuses or self._refused_until_s > time.monotonic():
+            self._refuses = False
             raise StoreDown("too many events wait for the store")
         if not self._redelivers:
             await self._ingest.settled(self._last, self.open)
@@ -102,3 +108,8 @@ class Gate:
                 await self._ingest.settled(self._last, self.open)
         except TimeoutError:
             raise StoreDown("the store takes too long") from None
+
+
+def _forget(ready: Awaitable[Incoming] | None) -> None:
+    if asyncio.iscoroutine(ready):
+        ready.close()

@@ -55,6 +55,8 @@ class Ingest:
         self._added = 0
         self._open = Open()
         """Of all gates."""
+        self.waiting: dict[str, Gate] = {}
+        """Dedup keys of events that are not durable yet, and whose they are: a copy of one need not wait as well."""
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, Open, asyncio.Future[None]]] = []
         self._moved: dict[RoomId, tuple[int, float]] = {}
@@ -84,6 +86,8 @@ class Ingest:
         self.pending.append(Item(index, event, record, dedup, gate, detour))
         gate.open.begin(index)
         self._open.begin(index)
+        if dedup:
+            self.waiting[dedup] = gate
         self._wake.set()
         return index
 
@@ -98,6 +102,8 @@ class Ingest:
         """It is durable, or was before."""
         item.gate.open.end(item.index)
         self._open.end(item.index)
+        if item.dedup:
+            self.waiting.pop(item.dedup, None)
 
     async def run(self) -> None:
         """Empty the gates until cancelled."""

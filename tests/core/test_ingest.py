@@ -299,6 +299,55 @@ async def test_a_flood_is_refused_before_memory_is_full(store: Redis, monkeypatc
         assert (await numbers(store))[a] == [1]
 
 
+async def test_what_follows_a_refused_event_is_refused(store: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a refusal on nothing is taken until the source knows and starts over, though there is space again meanwhile:
+    what comes later would be there first.
+    """
+    monkeypatch.setattr(gate_module, "PENDING_MAX", 5)
+    monkeypatch.setattr(gate_module, "REFUSAL_S", 0.05)
+    async with running(store) as taking:
+        gate = taking.gate(redelivers=True)
+        (room,) = rooms_of("a")
+        taken = [gate.put(message(room, n)) for n in range(8)]
+        assert taken == [True] * 6 + [False] * 2
+        async with asyncio.timeout(10):
+            while taking.pending:
+                await asyncio.sleep(0)
+        assert not gate.put(message(room, 8))
+        with pytest.raises(StoreDown):
+            await gate.accepted()
+        for n in range(6, 9):
+            assert gate.put(message(room, n))
+        await until_accepted(gate)
+        assert await numbers(store) == {room: list(range(9))}
+
+
+async def test_copies_do_not_pile_up(tmp_path: Path) -> None:
+    """While the store is down a source may hand over the same again and again: it waits once, and what another gate
+    hands over is waited for by that gate.
+    """
+    server = ValkeyServer(tmp_path)
+    direct = open_store(server.url)
+    async with running(direct) as taking:
+        one, other = taking.gate(redelivers=True), taking.gate(redelivers=True)
+        (room,) = rooms_of("a")
+        for _ in range(5):
+            for n in range(3):
+                assert one.put(message(room, n))
+            with pytest.raises(StoreDown):
+                await one.accepted()
+        assert other.put(message(room, 0))
+        assert len(taking.waiting) == 3
+        with pytest.raises(StoreDown):
+            await other.accepted()
+        with server:
+            await until_accepted(one)
+            await until_accepted(other)
+            assert not taking.waiting
+            assert await numbers(direct) == {room: [0, 1, 2]}
+            await direct.aclose()
+
+
 async def test_a_flood_holds_up_nobody_else(store: Redis) -> None:
     """Rooms take turns: one message in a quiet room goes in among the first of thousands in another, and is accepted
     before them; each room keeps its order.

@@ -91,8 +91,10 @@ class Line:
                 self._write({"hello": self.account})
                 emit.online()
                 await self._listen(reader, emit)
-            except (OSError, StoreDown):
+            except OSError:
                 await asyncio.sleep(0.05)
+            except StoreDown:
+                await asyncio.sleep(0.5)  # as any service that was told to come again
             finally:
                 self._broken()
 
