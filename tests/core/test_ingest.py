@@ -435,26 +435,30 @@ async def test_a_room_on_its_way_waits(store: Redis) -> None:
         assert await numbers(store, [there]) | {b: [0]} == {a: list(range(100)), b: [0]}
 
 
-async def test_completed_while_its_room_is_on_its_way(store: Redis) -> None:
-    """An event that is completed while its room moves still comes after what was emitted before it."""
-    (room,) = rooms_of("a")
-    completing: asyncio.Future[Incoming] = asyncio.get_running_loop().create_future()
+async def test_what_may_go_on_keeps_its_order(store: Redis) -> None:
+    """A room that waits for two reasons: what is let go with the first stays before what is let go with the second."""
     async with running(store) as taking:
-        moved = keys.moved(keys.shard_tag(taking.home(room)))
-        await store.hset(moved, room, "*")
-        gate = taking.gate(redelivers=False)
-        gate.put(message(room, 0))
-        gate.put(message(room, 1), ready=completing)
-        gate.put(message(room, 2))
-        async with asyncio.timeout(10):
-            # It was refused once, and waits for the room; so does what is not complete.
-            while room not in taking._stopped or not any(i.event.native == "m0" for i in taking._stopped[room].items):
-                await asyncio.sleep(0)
-        completing.set_result(message(room, 1))
-        await asyncio.sleep(0)
-        await store.hdel(moved, room)
-        await gate.accepted()
-        assert await numbers(store) == {room: [0, 1, 2]}
+        old, new = rooms_of("old", "new")
+        gate = taking.gate(redelivers=True)
+        moved = RoomMoved(room=old, native=NativeId("move"), at_ms=0, to=new)
+        completed = asyncio.Event()
+
+        async def complete() -> RoomMoved:
+            await completed.wait()
+            return moved
+
+        gate.put(moved, ready=complete(), rooms=(old, new))
+        gate.put(message(old, 3))
+        while not taking._stopped:
+            await asyncio.sleep(0)
+        taking._stop((old,))  # as if the room were on its way between shards
+        completed.set()
+        while taking._stopped[old].reasons > 1:
+            await asyncio.sleep(0)
+        taking._release((old,))
+        await until_accepted(gate)
+        events = [e for e in await inbox(store) if isinstance(e, MessageNew | RoomMoved)]
+        assert [e.native for e in events] == ["move", "m3"]
 
 
 async def test_a_redelivery_after_the_room_moved_is_recognised(store: Redis) -> None:
