@@ -177,7 +177,8 @@ class Outbox:
             rows = await insist(entries, self._store, stream, after, count)
             if rows:
                 queue.backlog_read = rows[-1][0]
-                return [job for row in rows for job in self._backlog_jobs(stream, *row)]
+                new = [row for row in rows if row[0] not in queue.in_hand]
+                return [job for row in new for job in self._backlog_jobs(stream, *row)]
             if queue.jobs or queue.in_hand:
                 return []
             names = [keys.epoch(self.tag), stream, keys.behind(self.tag)]
@@ -214,6 +215,8 @@ class Outbox:
             while len(queue.jobs) > kept:
                 queue.backlog_read = queue.jobs.pop().entry - 1
                 gone += 1
+            if waiting and not gone:
+                queue.backlog_read = max(queue.backlog_read, *(job.entry for job in waiting))
             return gone
 
     async def _move(self, queue: RoomQueue, jobs: Sequence[Job]) -> None:

@@ -116,6 +116,22 @@ async def test_what_ends_is_in_the_id_map(store: Redis, deps: Deps) -> None:
     assert await left_over(store) == []
 
 
+async def test_what_is_in_hand_is_not_read_again(store: Redis, deps: Deps) -> None:
+    """A room that goes to its backlog while all that is in memory of it is being posted has none of that twice."""
+    outbox = await opened(deps)
+    await append(deps, 1, [(A,)] * 3)
+    queue = RoomQueue(A)
+    queue.jobs.extend(await jobs_of(outbox))
+    jobs = [queue.take() for _ in range(3)]
+    assert await outbox.set_aside(queue, 2) == 0
+    assert await outbox.read_backlog(queue, 10) == []
+    await append(deps, 4, [(A,)])
+    later = await jobs_of(outbox)
+    assert await outbox.spill(queue, later)
+    assert [job.entry for job in await outbox.read_backlog(queue, 10)] == [4]
+    await outbox.complete([Done(job) for job in jobs])
+
+
 async def test_messages_of_one_post_are_found_in_each_room(store: Redis, deps: Deps) -> None:
     """Messages that stand together in two rooms at once have their own post in each; a change of such a post weeks
     later replaces its record, so that nothing of what was before is left.
