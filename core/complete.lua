@@ -1,9 +1,9 @@
 -- Ends posts: writes the id map, takes their entries out of the queue, notes rooms that have a shared entry already,
 -- puts what was given up on the dead-letter list. Repeated, it changes nothing more.
 -- KEYS: epoch, stream, partly, attempts, dead, folds
--- ARGV: epoch, then counted lists: dead letters (entry id, partly field, record; three per letter), ids of entries to
---       take out, partly fields to set, partly and attempts fields to delete, rooms whose messages that were to be
---       posted as one are done,
+-- ARGV: epoch, then counted lists: dead letters (entry id, partly field or '', record; three per letter), ids of entries
+--       to take out, partly fields to set, partly fields to delete, attempts fields to delete, rooms whose messages that
+--       were to be posted as one are done,
 --       then per hash of the id map: key, life in s, number of fields and values, those
 -- Returns 1, or -1 if the account changed hands.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
@@ -28,10 +28,9 @@ in_pieces(from, to, function(...) redis.call('XDEL', KEYS[2], ...) end)
 from, to = take()
 for k = from, to do redis.call('HSET', KEYS[3], ARGV[k], '1') end
 from, to = take()
-in_pieces(from, to, function(...)
-  redis.call('HDEL', KEYS[3], ...)
-  redis.call('HDEL', KEYS[4], ...)
-end)
+in_pieces(from, to, function(...) redis.call('HDEL', KEYS[3], ...) end)
+from, to = take()
+in_pieces(from, to, function(...) redis.call('HDEL', KEYS[4], ...) end)
 from, to = take()
 in_pieces(from, to, function(...) redis.call('HDEL', KEYS[6], ...) end)
 while i <= #ARGV do

@@ -263,6 +263,8 @@ class Outbox:
             raise LeaseLost(self.tag)
 
     async def _write_down(self, stream: str, items: Sequence[Done]) -> None:
+        # Of an entry that other rooms wait for, the outbox keeps in mind that this one has it, in its backlog or for good.
+        in_outbox = stream == self.stream
         letters: list[Any] = []
         folds: list[RoomId] = []
         kept: list[Done] = []
@@ -276,7 +278,7 @@ class Outbox:
                 folds.append(job.room)
             jobs_of.setdefault(job.shared, []).append(job)
             if letter is not None:
-                letters += (f"{job.entry}-0", job.field(), letter)
+                letters += (f"{job.entry}-0", job.field() if in_outbox else "", letter)
             elif posted and job.delivery.message:
                 posted_of.setdefault(job.entry, []).append((job, posted))
         finished: list[str] = []
@@ -291,7 +293,7 @@ class Outbox:
                 finished.append(f"{shared.entry}-0")
                 gone += _fields(shared) if shared.noted else []
         args: list[Any] = [self.tail.epoch]
-        for values in (letters, finished, partly, gone, folds):
+        for values in (letters, finished, partly, gone if in_outbox else (), gone, folds):
             args += (len(values), *values)
         for key, fields in self._id_maps(posted_of, kept).items():
             args += (key, self._deps.ids.life_s, len(fields), *fields)

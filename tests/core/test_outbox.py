@@ -132,6 +132,36 @@ async def test_what_is_in_hand_is_not_read_again(store: Redis, deps: Deps) -> No
     await outbox.complete([Done(job) for job in jobs])
 
 
+async def test_what_ended_in_a_backlog_does_not_come_back(store: Redis, deps: Deps) -> None:
+    """While another room still waits for an entry, the next owner knows that a room ended it in its backlog."""
+    first = await opened(deps)
+    await append(deps, 1, [(A, B)] * 3)
+    jobs = await jobs_of(first)
+    queue = RoomQueue(A)
+    queue.jobs.extend(job for job in jobs if job.room == A)
+    await first.set_aside(queue, 3)
+    await first.complete([Done(job) for job in queue.jobs])
+    second = await opened(deps)
+    left = await jobs_of(second)
+    assert [job.room for job in left] == [B] * 3
+    await second.complete([Done(job) for job in left])
+    assert await left_over(store) == [keys.behind(TAG)]
+
+
+async def test_a_letter_from_a_backlog(store: Redis, deps: Deps) -> None:
+    """What is given up in a room's backlog is on the dead-letter list, though another room still waits for it."""
+    outbox = await opened(deps)
+    await append(deps, 1, [(A, B)])
+    jobs = await jobs_of(outbox)
+    queue = RoomQueue(A)
+    queue.jobs.extend(job for job in jobs if job.room == A)
+    await outbox.set_aside(queue, 1)
+    (job,) = queue.jobs
+    await outbox.complete([Done(job, letter=outbox.letter(job, "no"))])
+    ((_, fields),) = await store.xrange(keys.dead(TAG))
+    assert decode_dead(fields[b"e"]).room == A
+
+
 async def test_messages_of_one_post_are_found_in_each_room(store: Redis, deps: Deps) -> None:
     """Messages that stand together in two rooms at once have their own post in each; a change of such a post weeks
     later replaces its record, so that nothing of what was before is left.
