@@ -263,7 +263,7 @@ class Outbox:
             raise LeaseLost(self.tag)
 
     async def _write_down(self, stream: str, items: Sequence[Done]) -> None:
-        # Of an entry that other rooms wait for, the outbox keeps in mind that this one has it, in its backlog or for good.
+        # Of an entry that others wait for, the outbox keeps in mind that this room has it, in its backlog or for good.
         in_outbox = stream == self.stream
         letters: list[Any] = []
         folds: list[RoomId] = []

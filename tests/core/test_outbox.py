@@ -202,7 +202,7 @@ async def test_a_dead_letter_is_written_once(store: Redis, deps: Deps) -> None:
         names = [
             keys.epoch(TAG), keys.stream(TAG), keys.partly(TAG), keys.attempts(TAG), keys.dead(TAG), keys.folds(TAG),
         ]  # fmt: skip
-        await Script(store, "complete")(names, [outbox.tail.epoch, 3, *field, 0, 0, 0, 0])
+        await Script(store, "complete")(names, [outbox.tail.epoch, 3, *field, 0, 0, 0, 0, 0])
     letters = [decode_dead(fields[b"e"]) for _, fields in await store.xrange(keys.dead(TAG))]
     assert [(letter.room, decode_delivery(letter.record).text.plain) for letter in letters] == [
         (A, "2"),
