@@ -7,6 +7,7 @@ that are alive, and move when one comes or goes.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 RESTART_S = 0.5
 START_RETRY_S = 30.0
 STOP_PATIENCE_S = 10.0
+LIST_ANYWAY_S = 5.0
+"""How often the accounts are listed although nobody announced a change: opening them all costs more than a beat."""
 
 
 class Account(Protocol):
@@ -240,6 +243,9 @@ class BotHost:
         self._members = Membership(deps.store, kind, deps.journals.process, deps.settings.lease_ms)
         self._hosts: dict[AccountId, AccountHost] = {}
         self._changed = asyncio.Event()
+        self._listed: list[Account] = []
+        self._list_again_s = 0.0
+        """Monotonic time at which the accounts are listed although nobody said that they changed."""
 
     @property
     def hosts(self) -> dict[AccountId, AccountHost]:
@@ -254,7 +260,9 @@ class BotHost:
         """Serve until cancelled, then stop every account in order."""
         try:
             while True:
-                self._changed.clear()
+                if self._changed.is_set():
+                    self._list_again_s = 0.0
+                    self._changed.clear()
                 try:
                     await self._balance()
                 except (*TRANSIENT, StoreDown) as error:
@@ -270,9 +278,12 @@ class BotHost:
             await asyncio.shield(self._stop())
 
     async def _balance(self) -> None:
-        accounts = [a for a in await self._accounts() if not self._only or a.platform in self._only]
+        if time.monotonic() >= self._list_again_s:
+            found = [a for a in await self._accounts() if not self._only or a.platform in self._only]
+            self._listed = sorted(found, key=lambda a: a.id)
+            self._list_again_s = time.monotonic() + LIST_ANYWAY_S
         members = await self._members.beat(self._deps.now_ms())
-        mine = {a.id: a for a in self._members.share(sorted(accounts, key=lambda a: a.id), members)}
+        mine = {a.id: a for a in self._members.share(self._listed, members)}
         for account_id, host in list(self._hosts.items()):
             if account_id not in mine or mine[account_id].config != host.account.config:
                 del self._hosts[account_id]
