@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from core.contract import Capabilities, Retry
+from core.contract import Capabilities, Offline, Retry
 from core.rendering import Renderer, ago_label
 from core.store import Redis
-from tests.core.sink import Sink, delivering, rooms
+from tests.core.sink import ACCOUNT, Sink, delivering, rooms
 from tests.core.test_rendering import FULL, PLAIN, said
 
 (A,) = rooms("a")
@@ -88,12 +89,18 @@ async def test_in_a_fold_and_after_an_edit(store: Redis) -> None:
     """A post of several shows it where it changes, and keeps it when another line is edited."""
     sink = Sink("board", Capabilities(edit="full", rate_per_s=50))
     async with delivering(store, sink, fold_from=4) as desk:
-        sink.next[A].append(Retry(1.0))
+        sink.next[A].append(Offline(60.0))
         now_ms = desk.deps.now_ms()
         messages = []
         for text, hours in (("one", 3), ("two", 3), ("three", 2), ("four", 0)):
             messages += await desk.say(A, ("Alice", text), at_ms=now_ms - hours * HOUR_MS - 60_000)
-        await sink.until(lambda: len(sink.reads(A)) == 4)
+        async with asyncio.timeout(10):
+            while desk.host.hosts[ACCOUNT].waiting() < 4:
+                await asyncio.sleep(0)
+            while len(sink.reads(A)) < 4:
+                assert sink.emit
+                sink.emit.online()
+                await asyncio.sleep(0.01)
         await desk.say(A, ("Alice", "TWO"), kind="edit", message=messages[1], at_ms=now_ms)
         await desk.say(A, ("Alice", "THREE"), kind="edit", message=messages[2], at_ms=now_ms - 5 * HOUR_MS)
         await desk.until_empty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -36,7 +37,7 @@ from tests.servers.matrix import Person, Synapse
 
 async def account(synapse: Synapse, **more: object) -> MatrixConfig:
     """An ordinary account, signed in as an operator would."""
-    bot = Person(synapse, "Robot", f"{synapse.port}{id(more)}")
+    bot = Person(synapse, "Robot", secrets.token_hex(6))
     async with aiohttp.ClientSession() as bot.session:
         await bot.sign_up()
     given = MatrixConfig(homeserver=synapse.url, user_id=bot.id, password=bot.password, **more)  # type: ignore[arg-type]
