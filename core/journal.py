@@ -42,6 +42,8 @@ class Tail(Generic[Record]):
         self.tag = tag
         self.decode = decode
         self.epoch = 0
+        self.inherited = 0
+        """Newest entry when the lease was taken: an owner before us can have begun nothing that is newer."""
         self.marked = 0
         """Entries up to this id were appended by this process, which marked them as under way in the same step."""
         self.newest = 0
@@ -108,6 +110,8 @@ class Tail(Generic[Record]):
 
     def leased(self, epoch: int, newest: int, valid_until: float) -> None:
         """The lease was taken or renewed."""
+        if not self.epoch:
+            self.inherited = newest
         self.epoch = epoch
         self._valid_until = valid_until
         self._renewed.set()

@@ -92,7 +92,9 @@ class Outbox:
         self._birth = birth.decode()
         self._partly = {field.decode() for field in partly}
         self._crashed = {int(field.split()[0]) for field in crashed}
-        self._doubtful_up_to = self.marked = int(under_way or 0)
+        self.marked = int(under_way or 0)
+        # What came since then may be marked already, by ourselves, and was certainly never sent.
+        self._doubtful_up_to = min(self.marked, self.tail.inherited)
         now_ms = self._deps.now_ms()
         waits = {room: (until - now_ms) / 1000 for room, until in _times(holds).items()}
         if paces or holds:

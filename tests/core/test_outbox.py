@@ -162,6 +162,23 @@ async def test_a_letter_from_a_backlog(store: Redis, deps: Deps) -> None:
     assert decode_dead(fields[b"e"]).room == A
 
 
+async def test_what_came_after_the_lease_is_not_doubtful(store: Redis, deps: Deps) -> None:
+    """Only what an owner before us may have sent is in doubt, and not what comes while we begin."""
+    before = await opened(deps)
+    await append(deps, 1, [(A,)])
+    await jobs_of(before)
+    tail = await deps.journals.take(TAG, decode_delivery)
+    assert tail is not None
+    await append(deps, 2, [(B,), (A,)])
+    outbox = Outbox(ACCOUNT, tail, deps)
+    await outbox.load()
+    queues = {room: RoomQueue(room) for room in (A, B)}
+    jobs = await jobs_of(outbox)
+    for job in jobs:
+        outbox.doubt(queues[job.room], job)
+    assert [job.doubtful for job in jobs] == [True, False, False]
+
+
 async def test_messages_of_one_post_are_found_in_each_room(store: Redis, deps: Deps) -> None:
     """Messages that stand together in two rooms at once have their own post in each; a change of such a post weeks
     later replaces its record, so that nothing of what was before is left.
