@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -16,8 +17,9 @@ from core.deps import make_deps
 from core.limits import TokenBuckets
 from core.model import RoomId
 from core.scripts import Script
-from core.store import Redis
+from core.store import Redis, open_store
 from core.wire import Tell
+from tests.servers.store import ValkeyServer
 from tests.support.world import World, account, running_world
 
 SHARDS = 4
@@ -33,6 +35,15 @@ A, B, C = map(at_home, ("one", "two", "three"))
 ACCOUNTS = (account("one"), account("two"), account("three"))
 
 Before = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Redis]:
+    """One server, whatever the other tests run on: a cluster has no short cut."""
+    with ValkeyServer(tmp_path, appendonly=False) as server:
+        opened = open_store(server.url)
+        yield opened
+        await opened.aclose()
 
 
 @contextmanager
