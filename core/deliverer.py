@@ -171,7 +171,7 @@ class Deliverer:
     async def _turn(self, queue: RoomQueue) -> None:
         """The room may have its next post, if its platform's limits let it."""
         if not queue.jobs:
-            await self._refill(queue)
+            await self._queues.refill(queue)
             return
         if queue.fold:
             await self._folding.gather(queue)
@@ -191,14 +191,10 @@ class Deliverer:
         queue.date(job, self._deps.now_ms(), self._old_after_ms)
         await self._settling.settle([(job, await self._attempts.one(job))])
 
-    async def _refill(self, queue: RoomQueue) -> None:
-        """Read on in a room's backlog."""
-        await self._queues.refill(queue)
-
     async def _serve(self, queue: RoomQueue) -> None:
         """On a stream: what is not posted in a batch."""
         if not queue.jobs:
-            await self._refill(queue)
+            await self._queues.refill(queue)
         elif not self._under_way.draining:
             with self._under_way.one():
                 await self._one(queue)
